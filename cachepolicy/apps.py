@@ -1,0 +1,39 @@
+"""The app: registers the checks, refuses to start on a faulty policy, installs the runtime."""
+
+from __future__ import annotations
+
+import functools
+
+from django.apps import AppConfig
+from django.core.exceptions import ImproperlyConfigured
+
+from cachepolicy import conf
+from cachepolicy.checks import check_policies, register_checks
+from cachepolicy.startup import checks_follow
+
+__all__ = ["CachePolicyConfig"]
+
+
+class CachePolicyConfig(AppConfig):
+    """Django's entry to cachepolicy."""
+
+    name = "cachepolicy"
+    verbose_name = "Cache policy"
+
+    def ready(self) -> None:
+        """Idempotent; raises ImproperlyConfigured on a faulty policy where no system checks would say it."""
+        register_checks()
+        serious = [message for message in check_policies() if message.is_serious() and not message.is_silenced()]
+        if serious and not checks_follow():
+            raise ImproperlyConfigured("\n".join(["the cache policy is refused:", *map(str, serious)]))
+        if not serious and conf.loaded():
+            _install_runtime()
+
+
+@functools.cache
+def _install_runtime() -> None:
+    # Imported late: cacheops reads its settings at import, and may be missing altogether.
+    from cachepolicy.runtime import immutable, local_gets
+
+    local_gets.install()
+    immutable.install()

@@ -1,0 +1,85 @@
+"""PolicySet → the CACHEOPS settings: pure, and the one place that spells cacheops' names."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from cachepolicy.policies.durations import Duration
+from cachepolicy.policies.model import ModelRule, Off, PolicySet, Sourced
+from cachepolicy.policies.problems import Problem
+
+__all__ = ["CACHEOPS_VERSION", "compile_policies", "refused", "seconds", "unsupported"]
+
+# The version whose internals were read and measured; another one is a startup error.
+CACHEOPS_VERSION: Final = "7.2"
+_UNSUPPORTED: Final = "cachepolicy.E005"
+
+
+def compile_policies(policies: PolicySet) -> dict[str, Any]:
+    """The Django settings that make cacheops cache by these policies; raises ValueError on an unsupported timeout."""
+    return {
+        "CACHEOPS": {
+            # Only cacheops reads these; defaults are filled in already, so that each rule stands by itself.
+            pattern: None if isinstance(rule, Off) else _profile(rule)
+            for pattern, rule in policies.models.items()
+        },
+        "CACHEOPS_DEFAULTS": {},
+        # Values carry a checksum of stamps: evicted invalidators read as misses instead of as stale hits.
+        "CACHEOPS_INSIDEOUT": True,
+        "CACHEOPS_DEGRADE_ON_FAILURE": True,
+        "CACHEOPS_CLIENT_CLASS": "cachepolicy.runtime.client.Client",
+    }
+
+
+def _profile(rule: ModelRule) -> dict[str, Any]:
+    return {
+        "ops": set(rule.ops.value),
+        "timeout": seconds(rule.timeout.value),
+        "lock": rule.lock.value,
+        "local_get": rule.local_get.value,
+        "db_agnostic": rule.db_agnostic.value,
+    }
+
+
+def seconds(timeout: Duration) -> int:
+    """A timeout as cacheops takes it; raises ValueError where it is not a whole number of seconds."""
+    whole = timeout.whole_seconds
+    if whole is None:
+        raise ValueError(f"cacheops keeps whole seconds, not {timeout}")
+    return whole
+
+
+def unsupported(policies: PolicySet) -> list[Problem]:
+    """What the language can say and this version's runtime cannot keep yet: each is a startup error, never silence."""
+    problems = []
+    for rule in policies.models.values():
+        if isinstance(rule, Off):
+            continue
+        path = f"models.{rule.pattern}"
+        problems += _fraction(rule.timeout, path)
+        if rule.near.value is not None:
+            what = "this version has no near cache yet"
+            remedy = "remove `near`; the rule is then served from Redis alone"
+            problems.append(Problem(rule.near.origin, f"{path}.near", what, remedy, _UNSUPPORTED))
+    for section, calls in policies.calls.items():
+        for call in calls.values():
+            path = f"{section}.{call.name}"
+            if section == "functions":
+                problems += _fraction(call.timeout, path)
+            else:
+                what = f"this version caches no {section} yet"
+                remedy = "remove the rule; cache the function behind it by `functions`"
+                problems.append(Problem(call.origin, path, what, remedy, _UNSUPPORTED))
+    return sorted(set(problems))
+
+
+def _fraction(timeout: Sourced[Duration], path: str) -> list[Problem]:
+    if timeout.value.whole_seconds is not None:
+        return []
+    what = f"this version keeps timeouts of whole seconds only, not {timeout.value}"
+    return [Problem(timeout.origin, f"{path}.timeout", what, "write whole seconds, as in 1s", _UNSUPPORTED)]
+
+
+def refused(problems: tuple[Problem, ...]) -> dict[str, Any]:
+    """The settings of a policy with problems: nothing is cached, and the system checks refuse to go on."""
+    return {**compile_policies(PolicySet(problems[0].origin.file)), "CACHEPOLICY_PROBLEMS": problems}

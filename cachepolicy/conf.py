@@ -1,0 +1,47 @@
+"""The CACHEPOLICY* settings, read at call time: one function each."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+from cachepolicy.policies.model import PolicySet
+from cachepolicy.policies.problems import Problem
+
+__all__ = ["loaded", "local_get_entries", "policies", "problems", "replaced"]
+
+
+def loaded() -> bool:
+    """Whether the settings carry policies, sound or not."""
+    return bool(problems()) or getattr(settings, "CACHEPOLICY", None) is not None
+
+
+def policies() -> PolicySet:
+    """The policies in force; raises ImproperlyConfigured where settings.py never loaded any."""
+    found = getattr(settings, "CACHEPOLICY", None)
+    if isinstance(found, PolicySet):
+        return found
+    if problems():
+        return PolicySet(problems()[0].origin.file)
+    raise ImproperlyConfigured(
+        "settings.CACHEPOLICY is missing: no policy file is loaded; add to settings.py "
+        '`globals().update(cachepolicy.settings(BASE_DIR / "policies.yaml"))`'
+    )
+
+
+def problems() -> tuple[Problem, ...]:
+    """What is wrong with the policy file; nothing is cached while there is any."""
+    found: tuple[Problem, ...] = getattr(settings, "CACHEPOLICY_PROBLEMS", ())
+    return found
+
+
+def replaced() -> tuple[str, ...]:
+    """The settings that stood in settings.py by hand when the policies replaced them."""
+    found: tuple[str, ...] = getattr(settings, "CACHEPOLICY_REPLACED", ())
+    return found
+
+
+def local_get_entries() -> int:
+    """CACHEPOLICY_LOCAL_GET_ENTRIES: how many rows local_get keeps in each process; default 10 000."""
+    entries: int = getattr(settings, "CACHEPOLICY_LOCAL_GET_ENTRIES", 10_000)
+    return entries

@@ -1,0 +1,242 @@
+"""What a file says, layer by layer: nodes → the base and its overlays, every value with its place and path."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from cachepolicy.policies import nodes, schema
+from cachepolicy.policies.problems import Origin, Problem, did_you_mean, quoted
+
+__all__ = ["Entry", "Given", "Layer", "read_layers"]
+
+MAX_PROBLEMS: Final = 500
+MAX_ENVIRONMENTS: Final = 16
+_GENERAL: Final = "cachepolicy.E001"
+_BREAKS_PROMISE: Final = "cachepolicy.E004"
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A value as a layer gives it; None where it could not be read, so that no second problem follows from it."""
+
+    value: Any
+    origin: Origin
+    path: str
+
+    @property
+    def overlaid(self) -> bool:
+        """Whether an environment's overlay says it, not the base."""
+        return self.path.startswith("environments.")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A rule as a layer gives it; `off` where its models are not cached."""
+
+    name: str
+    origin: Origin
+    path: str
+    off: bool = False
+    values: Mapping[str, Given] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Layer:
+    """The file itself, or one of its environments; `sections` holds models by folded pattern, the rest by name."""
+
+    max_staleness: Given | None = None
+    defaults: dict[str, Given] = field(default_factory=dict)
+    sections: dict[str, dict[str, Entry]] = field(default_factory=dict)
+
+    def overlaid_by(self, overlay: Layer) -> Layer:
+        """This layer with what `overlay` says on top, key by key; `off` and a rule replace each other."""
+        merged = Layer(overlay.max_staleness or self.max_staleness, self.defaults | overlay.defaults)
+        for section in self.sections.keys() | overlay.sections.keys():
+            entries = dict(self.sections.get(section, {}))
+            for name, entry in overlay.sections.get(section, {}).items():
+                below = entries.get(name)
+                if below is None or below.off or entry.off:
+                    entries[name] = entry
+                else:
+                    entries[name] = Entry(below.name, below.origin, below.path, False, {**below.values, **entry.values})
+            merged.sections[section] = entries
+        return merged
+
+
+class _TooMany(Exception):
+    """There are more problems than anyone reads."""
+
+
+class _Reading:
+    """Walks the nodes by the table of the language and collects every problem."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self._problems = problems
+
+    def problem(self, origin: Origin, path: str, what: str, remedy: str, code: str = _GENERAL) -> None:
+        if len(self._problems) >= MAX_PROBLEMS:
+            raise _TooMany
+        self._problems.append(Problem(origin, path, what, remedy, code))
+
+    def file(self, root: nodes.Node) -> tuple[Layer, dict[str, Layer]]:
+        base, overlays = Layer(), {}
+        allowed = {**schema.TOP, **dict.fromkeys(schema.SECTIONS)}
+        if (items := self._mapping(root, "", "the file", "write `version: 1` and sections")) is None:
+            return base, overlays
+        if not any(key.text == "version" for key, _ in items):
+            self.problem(root.origin, "", "`version` is missing", "write `version: 1` in the first line")
+        for key, node in items:
+            if key.text == "environments":
+                overlays = self._environments(node)
+            elif key.text == "version":
+                self._value(schema.TOP["version"], node, "version")
+            else:
+                self._layer_key(base, key, node, "", allowed)
+        return base, overlays
+
+    def _environments(self, node: nodes.Node) -> dict[str, Layer]:
+        overlays: dict[str, Layer] = {}
+        items = self._named(node, "environments")
+        if len(items) > MAX_ENVIRONMENTS:
+            what = f"there are {len(items)} environments"
+            self.problem(node.origin, "environments", what, f"keep at most {MAX_ENVIRONMENTS}")
+            return overlays
+        allowed = {
+            "max_staleness": None,
+            **{name: None for name in schema.SECTIONS if name != "environments"},
+        }
+        for key, overlay in items:
+            path = f"environments.{key.text}"
+            layer = overlays[key.text] = Layer()
+            remedy = "write sections, as in {max_staleness: 2s}"
+            for inner, value in self._mapping(overlay, path, "an environment", remedy) or ():
+                self._layer_key(layer, inner, value, f"{path}.", allowed)
+        return overlays
+
+    def _layer_key(
+        self, layer: Layer, key: nodes.Scalar, node: nodes.Node, prefix: str, allowed: Mapping[str, Any]
+    ) -> None:
+        path = f"{prefix}{key.text}"
+        if key.text not in allowed:
+            self._unknown_key(key, prefix.rstrip("."), allowed)
+        elif key.text == "max_staleness":
+            layer.max_staleness = self._value(schema.TOP[key.text], node, path)
+        elif key.text == "defaults":
+            layer.defaults = self._values(node, path, schema.DEFAULTS)
+        elif key.text == "models":
+            layer.sections["models"] = self._models(node, path)
+        else:
+            keys = schema.CALL_SECTIONS[key.text]
+            layer.sections[key.text] = {
+                name.text: Entry(name.text, name.origin, f"{path}.{name.text}", False, values)
+                for name, value in self._named(node, path)
+                for values in [self._values(value, f"{path}.{name.text}", keys)]
+            }
+
+    def _models(self, node: nodes.Node, path: str) -> dict[str, Entry]:
+        entries: dict[str, Entry] = {}
+        for key, value in self._mapping(node, path, "models", "write rules, as in news.Article: {timeout: 30s}") or ():
+            here = f"{path}.{_short(key.text)}"
+            if not schema.PATTERN.fullmatch(key.text):
+                self.problem(key.origin, here, f"{quoted(key.text)} is not a model", _pattern_remedy(key.text))
+                continue
+            folded = key.text.lower()
+            if folded in entries:
+                what = f"the same model has a rule in line {entries[folded].origin.line} (case does not count)"
+                self.problem(key.origin, here, what, "remove one of the two")
+                continue
+            off = isinstance(value, nodes.Scalar) and value.text == "off"
+            entries[folded] = Entry(
+                key.text,
+                key.origin,
+                here,
+                off,
+                {} if off else self._values(value, here, schema.MODEL, off_allowed=True),
+            )
+        return entries
+
+    def _named(self, node: nodes.Node, path: str) -> list[tuple[nodes.Scalar, nodes.Node]]:
+        named = []
+        for key, value in self._mapping(node, path, f"`{path}`", "write names and what they hold") or ():
+            here = f"{path}.{_short(key.text)}"
+            if key.plain and key.text.lower() in schema.YAML_1_1_WORDS:
+                what = f"{quoted(key.text)} is not text to every YAML reader"
+                self.problem(key.origin, here, what, f'quote it: "{key.text}"' if key.text else "write a name")
+            elif not schema.NAME.fullmatch(key.text):
+                remedy = "begin with a letter; then letters, digits and _ . : / -"
+                self.problem(key.origin, here, f"{quoted(key.text)} is not a name", remedy)
+            else:
+                named.append((key, value))
+        return named
+
+    def _values(
+        self, node: nodes.Node, path: str, keys: Mapping[str, schema.Key], *, off_allowed: bool = False
+    ) -> dict[str, Given]:
+        remedy = "write a mapping, as in {timeout: 30s}" + (", or off" if off_allowed else "")
+        values: dict[str, Given] = {}
+        for key, value in self._mapping(node, path, "a rule", remedy) or ():
+            if key.text in schema.REFUSED:
+                what, instead = schema.REFUSED[key.text]
+                self.problem(key.origin, f"{path}.{key.text}", what, instead, _BREAKS_PROMISE)
+            elif key.text not in keys:
+                self._unknown_key(key, path, keys)
+            else:
+                values[key.text] = self._value(keys[key.text], value, f"{path}.{key.text}")
+        return values
+
+    def _value(self, key: schema.Key, node: nodes.Node, path: str) -> Given:
+        def complain(origin: Origin, what: str, remedy: str) -> None:
+            self.problem(origin, path, what, remedy)
+
+        return Given(key.kind.read(node, complain), node.origin, path)
+
+    def _mapping(
+        self, node: nodes.Node, path: str, what: str, remedy: str
+    ) -> tuple[tuple[nodes.Scalar, nodes.Node], ...] | None:
+        if isinstance(node, nodes.Mapping):
+            return node.items
+        found = "a list" if isinstance(node, nodes.Sequence) else quoted(node.text) if node.text else "nothing"
+        self.problem(node.origin, path, f"{what} must be a mapping, but {found} stands here", remedy)
+        return None
+
+    def _unknown_key(self, key: nodes.Scalar, path: str, allowed: Mapping[str, Any]) -> None:
+        here = f"{path}.{_short(key.text)}" if path else _short(key.text)
+        if key.text in schema.MODEL and allowed is not schema.MODEL:
+            what, remedy = f"`{key.text}` does not belong here", "write it in a model's rule"
+        elif key.text in schema.PAGE and allowed is schema.MODEL:
+            what, remedy = (
+                f"`{key.text}` does not belong here",
+                "write it in a rule of functions, views or fragments",
+            )
+        else:
+            match = did_you_mean(key.text, allowed)
+            what = f"{quoted(key.text)} is no key"
+            remedy = f"did you mean {match}?" if match else "choose from " + ", ".join(allowed)
+        self.problem(key.origin, here, what, remedy)
+
+
+def read_layers(root: nodes.Node, problems: list[Problem]) -> tuple[Layer, dict[str, Layer]]:
+    """The base layer and the overlays by name; adds to `problems` all that is wrong with each by itself."""
+    try:
+        return _Reading(problems).file(root)
+    except _TooMany:
+        what = f"there are more than {MAX_PROBLEMS} problems"
+        problems.append(Problem(root.origin, "", what, f"mend these first {MAX_PROBLEMS}"))
+        return Layer(), {}
+
+
+def _short(text: str) -> str:
+    return quoted(text)[1:-1]
+
+
+def _pattern_remedy(text: str) -> str:
+    if text == "*":
+        return 'for every model write "*.*"'
+    if text.startswith("*."):
+        return 'a wildcard stands for models, as in "news.*", or for everything, as in "*.*"'
+    if re.fullmatch(r"\w+", text):
+        return f"write the app too, as in news.{text}" if text[:1].isupper() else f'write "{text}.*" for the whole app'
+    return "write app.Model, as in news.Article"

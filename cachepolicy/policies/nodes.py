@@ -1,0 +1,194 @@
+"""YAML text → nodes with positions, safe against hostile files.
+
+One pass over PyYAML's events builds the tree without recursion, so depth cannot exhaust the stack (a file 200 000
+deep makes the C loader's `compose` segfault) and a merge-key bomb is refused at its first anchor.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import yaml
+
+from cachepolicy.policies.problems import Origin, Problem, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Mapping", "Node", "Scalar", "Sequence", "parse"]
+
+MAX_BYTES: Final = 256 * 1024
+MAX_DEPTH: Final = 20
+MAX_NODES: Final = 10_000
+# libyaml is five times faster; the pure parser gives the same events where it is missing.
+_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# YAML 1.1, §4.2; str.splitlines() would also break at form feeds and the like.
+_LINE_BREAK: Final = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+# YAML's own set of characters that may stand in a file (YAML 1.1, §5.1).
+_NOT_YAML: Final = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A piece of text; `plain` when it stands without quotes."""
+
+    origin: Origin
+    text: str
+    plain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """A list."""
+
+    origin: Origin
+    items: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """Keys and values in the order of the file; duplicates are refused before a Mapping is made."""
+
+    origin: Origin
+    items: tuple[tuple[Scalar, Node], ...]
+
+
+Node: TypeAlias = "Scalar | Sequence | Mapping"
+
+
+class _Refused(Exception):
+    """Ends the parse: what follows in the file has no meaning any more."""
+
+    def __init__(self, origin: Origin, what: str, remedy: str) -> None:
+        super().__init__(what)
+        self.problem = Problem(origin, "", what, remedy)
+
+
+def parse(data: bytes, file: str) -> tuple[Node | None, list[Problem]]:
+    """Read one YAML document; gives its root (None where it is empty or refused) and the problems met."""
+    problems: list[Problem] = []
+    text = ""
+    try:
+        text = _decode(data, file)
+        return _Builder(file, problems).build(yaml.parse(text, Loader=_LOADER)), problems
+    except _Refused as refusal:
+        problems.append(refusal.problem)
+    except yaml.MarkedYAMLError as error:
+        problems.append(_syntax_problem(error, file, text))
+    return None, problems
+
+
+def _decode(data: bytes, file: str) -> str:
+    if len(data) > MAX_BYTES:
+        raise _Refused(
+            Origin(file, 1, 1),
+            f"the file has {len(data)} bytes",
+            f"a policy file has at most {MAX_BYTES}: use wildcards",
+        )
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode("utf-8-sig", errors="replace")
+        raise _Refused(_place(file, before), "this byte is not UTF-8", "save the file as UTF-8") from None
+    if wrong := _NOT_YAML.search(text):
+        what = f"the character U+{ord(wrong.group()):04X} may not stand in YAML"
+        raise _Refused(_place(file, text[: wrong.start()]), what, "delete it")
+    return text
+
+
+def _place(file: str, before: str) -> Origin:
+    lines = _LINE_BREAK.split(before)
+    return Origin(file, len(lines), len(lines[-1]) + 1)
+
+
+class _Builder:
+    """Builds the tree from events with a stack of its own, refusing what a policy file never needs."""
+
+    def __init__(self, file: str, problems: list[Problem]) -> None:
+        self._file = file
+        self._problems = problems
+        self._count = 0
+        # Per open collection: is it a mapping, where does it start, and the children so far.
+        self._open: list[tuple[bool, Origin, list[Node]]] = []
+        self._root: Node | None = None
+
+    def build(self, events: Iterator[Any]) -> Node | None:
+        documents = 0
+        for event in events:
+            origin = Origin(self._file, event.start_mark.line + 1, event.start_mark.column + 1)
+            match event:
+                case yaml.DocumentStartEvent():
+                    documents += 1
+                    if documents > 1:
+                        raise _Refused(origin, "a second document starts here", "keep one document in a file")
+                case yaml.AliasEvent():
+                    raise _Refused(origin, f"the alias {quoted('*' + event.anchor)}", _NO_ALIASES)
+                case yaml.ScalarEvent():
+                    self._refuse_extras(event, origin)
+                    self._add(Scalar(origin, event.value, not event.style))
+                case yaml.CollectionStartEvent():
+                    self._refuse_extras(event, origin)
+                    if len(self._open) >= MAX_DEPTH:
+                        what = f"this nests deeper than {MAX_DEPTH} levels"
+                        raise _Refused(origin, what, "a rule needs three")
+                    self._open.append((isinstance(event, yaml.MappingStartEvent), origin, []))
+                case yaml.CollectionEndEvent():
+                    is_mapping, start, children = self._open.pop()
+                    node = self._mapping(start, children) if is_mapping else Sequence(start, tuple(children))
+                    self._add(node)
+        return self._root
+
+    def _refuse_extras(self, event: Any, origin: Origin) -> None:
+        self._count += 1
+        if self._count > MAX_NODES:
+            raise _Refused(origin, f"the file has more than {MAX_NODES} values", "use wildcards")
+        if event.anchor is not None:
+            raise _Refused(origin, f"the anchor {quoted('&' + event.anchor)}", _NO_ALIASES)
+        if event.tag is not None:
+            raise _Refused(origin, f"the tag {quoted(event.tag)}", "remove it: a value's type is given by its key")
+
+    def _add(self, node: Node) -> None:
+        if self._open:
+            self._open[-1][2].append(node)
+        else:
+            self._root = node
+
+    def _mapping(self, start: Origin, children: list[Node]) -> Mapping:
+        first: dict[str, Origin] = {}
+        items: list[tuple[Scalar, Node]] = []
+        for key, value in zip(children[::2], children[1::2], strict=True):
+            if not isinstance(key, Scalar):
+                self._problems.append(Problem(key.origin, "", "a key must be text", "write a name before the colon"))
+            elif key.text == "<<" and key.plain:
+                raise _Refused(key.origin, "the merge key `<<`", _NO_ALIASES)
+            elif key.text in first:
+                what = f"{quoted(key.text)} stands twice in this mapping, first in line {first[key.text].line}"
+                self._problems.append(Problem(key.origin, "", what, "remove one of the two"))
+            else:
+                first[key.text] = key.origin
+                items.append((key, value))
+        return Mapping(start, tuple(items))
+
+
+_NO_ALIASES: Final = "write the values out; shared ones go into `defaults`"
+
+
+def _syntax_problem(error: yaml.MarkedYAMLError, file: str, text: str) -> Problem:
+    mark = error.problem_mark or error.context_mark
+    line, column = (mark.line, mark.column) if mark else (0, 0)
+    origin = Origin(file, line + 1, column + 1)
+    # `*.*:` scans as an alias; the scanner's own words name neither the cause nor the cure.
+    if "alias" in f"{error.context}":
+        star = Origin(file, line + 1, max(column, 1))
+        return Problem(star, "", "a name that starts with `*` must be quoted", 'write "*.*": and so on')
+    if "cannot start any token" in (error.problem or "") and _character(text, line, column) == "\t":
+        return Problem(origin, "", "a tab cannot indent YAML", "indent with spaces")
+    what = f"this is not YAML: {error.problem or 'unreadable'}"
+    return Problem(origin, "", what, "check the indentation, quotes and brackets here")
+
+
+def _character(text: str, line: int, column: int) -> str:
+    lines = _LINE_BREAK.split(text)
+    return lines[line][column : column + 1] if line < len(lines) else ""

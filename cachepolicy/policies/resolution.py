@@ -1,0 +1,166 @@
+"""Layers → the PolicySet of one environment: defaults filled in, ceilings applied, promises checked."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any, Final
+
+from cachepolicy.policies import schema
+from cachepolicy.policies.durations import Duration
+from cachepolicy.policies.layers import Entry, Given, Layer
+from cachepolicy.policies.model import CallRule, ModelRule, Off, PolicySet, Rule, Sourced
+from cachepolicy.policies.problems import Origin, Problem
+
+__all__ = ["resolve"]
+
+_GENERAL: Final = "cachepolicy.E001"
+_OVER_CEILING: Final = "cachepolicy.E002"
+_NEEDS_IMMUTABLE: Final = "cachepolicy.E003"
+BUILT_IN: Final = Origin("built in")
+
+
+def resolve(
+    file: str, base: Layer, overlays: dict[str, Layer], environment: str | None
+) -> tuple[PolicySet, list[Problem]]:
+    """The policy of `environment` (None: the file without overlay), and what it promises that cannot be kept."""
+    layer = base if environment is None else base.overlaid_by(overlays[environment])
+    return _Resolution(file, layer, environment).result()
+
+
+class _Resolution:
+    def __init__(self, file: str, layer: Layer, environment: str | None) -> None:
+        self._file, self._layer, self._environment = file, layer, environment
+        self._problems: list[Problem] = []
+        self._models: dict[str, Rule] = {}
+        self._broken: set[str] = set()
+
+    def result(self) -> tuple[PolicySet, list[Problem]]:
+        for folded, entry in self._layer.sections.get("models", {}).items():
+            rule = Off(entry.name, entry.origin) if entry.off else self._model_rule(entry)
+            if rule is None:
+                self._broken.add(folded)
+            else:
+                self._models[folded] = rule
+        ceiling = self._layer.max_staleness
+        bare = PolicySet(self._file, models=MappingProxyType(self._models))
+        calls = {
+            section: MappingProxyType(
+                {name: rule for name, entry in entries.items() if (rule := self._call_rule(section, entry, bare))}
+            )
+            for section in schema.CALL_SECTIONS
+            for entries in [self._layer.sections.get(section, {})]
+        }
+        return (
+            PolicySet(
+                file=self._file,
+                environment=self._environment,
+                max_staleness=Sourced(ceiling.value, ceiling.origin) if ceiling else None,
+                models=MappingProxyType(self._models),
+                calls=MappingProxyType(calls),
+            ),
+            self._problems,
+        )
+
+    def _model_rule(self, entry: Entry) -> ModelRule | None:
+        def effective(key: str, built_in: Any) -> Sourced[Any]:
+            return _sourced(entry.values.get(key) or self._layer.defaults.get(key), built_in)
+
+        timeout = self._timeout(entry)
+        if timeout is None:
+            return None
+        immutable, local_get = effective("immutable", False), effective("local_get", False)
+        ops = effective("ops", frozenset())
+        if local_get.value and not immutable.value:
+            what = "`local_get` is never invalidated, so it needs a table that never changes"
+            remedy = "add `immutable: true`, or use `near` for a table that does change"
+            self._problem(local_get.origin, f"{entry.path}.local_get", what, remedy, _NEEDS_IMMUTABLE)
+        if local_get.value and "get" not in ops.value:
+            what, remedy = "`local_get` serves the op get, which this rule does not cache", "add get to `ops`"
+            self._problem(local_get.origin, f"{entry.path}.local_get", what, remedy)
+        bound = self._bounded(timeout, exempt=immutable.value)
+        return ModelRule(
+            pattern=entry.name,
+            origin=entry.origin,
+            timeout=_sourced(bound, None),
+            ops=ops,
+            lock=effective("lock", False),
+            db_agnostic=effective("db_agnostic", False),
+            immutable=immutable,
+            local_get=local_get,
+            near=self._near(entry, bound),
+        )
+
+    def _near(self, entry: Entry, bound: Given) -> Sourced[Duration | None]:
+        near = entry.values.get("near") or self._layer.defaults.get("near")
+        if near is None or near.value is None or near.value <= bound.value:
+            return _sourced(near, None)
+        # A default, or the base's value under an overlay's shorter bound, was not written for this rule: it shrinks.
+        if "near" in entry.values and near.overlaid >= bound.overlaid:
+            what = f"`near` {near.value} is longer than the rule's timeout {bound.value}"
+            self._problem(near.origin, near.path, what, "shorten it: a copy in memory keeps the same promise")
+        return _sourced(bound, None)
+
+    def _timeout(self, entry: Entry) -> Given | None:
+        given = entry.values.get("timeout") or self._layer.defaults.get("timeout")
+        if given is None:
+            self._problem(entry.origin, entry.path, "this rule has no timeout", "give it one, or give `defaults` one")
+        return given if given and given.value is not None else None
+
+    def _call_rule(self, section: str, entry: Entry, models: PolicySet) -> CallRule | None:
+        depends_on = entry.values.get("depends_on")
+        labels = depends_on.value if depends_on and depends_on.value else ()
+        rules = [rule for label in labels if (rule := self._dependency(label, depends_on, models))]
+        if rules and "timeout" not in entry.values:
+            # As cacheops does for cached_as: the shortest promise among the tables it reads.
+            timeout = min((rule.timeout for rule in rules), key=lambda bound: bound.value)
+        elif (given := self._timeout(entry)) is not None:
+            exempt = bool(rules) and all(rule.immutable.value for rule in rules)
+            timeout = _sourced(self._bounded(given, exempt=exempt), None)
+        else:
+            return None
+        return CallRule(
+            section=section,
+            name=entry.name,
+            origin=entry.origin,
+            timeout=timeout,
+            depends_on=_sourced(depends_on, ()),
+            lock=_sourced(entry.values.get("lock"), False),
+            vary=_sourced(entry.values.get("vary"), ()),
+        )
+
+    def _dependency(self, label: str, depends_on: Given | None, models: PolicySet) -> ModelRule | None:
+        match models.match(label):
+            case ModelRule() as rule:
+                return rule
+            case Off():
+                what, remedy = "is off", "write {ops: []} instead of off"
+            case None if {label.lower(), f"{label.lower().partition('.')[0]}.*", "*.*"} & self._broken:
+                return None
+            case None:
+                what, remedy = "has no rule", f"add `{label}: {{ops: []}}` to models"
+        assert depends_on is not None
+        self._problem(depends_on.origin, depends_on.path, f"{label} {what}, so its writes invalidate nothing", remedy)
+        return None
+
+    def _bounded(self, timeout: Given, *, exempt: bool) -> Given:
+        """The shorter of timeout and ceiling; only an overlay's ceiling may shorten, and only what the base says."""
+        ceiling = self._layer.max_staleness
+        if ceiling is None or ceiling.value is None or exempt or timeout.value <= ceiling.value:
+            return timeout
+        if timeout.overlaid >= ceiling.overlaid:
+            over = f"max_staleness, {ceiling.value} in line {ceiling.origin.line}"
+            what = f"the timeout {timeout.value} is longer than {over}"
+            remedy = "shorten it, or raise max_staleness; only an immutable table may promise longer"
+            self._problem(timeout.origin, timeout.path, what, remedy, _OVER_CEILING)
+        return ceiling
+
+    def _problem(self, origin: Origin, path: str, what: str, remedy: str, code: str = _GENERAL) -> None:
+        problem = Problem(origin, path, what, remedy, code)
+        if problem not in self._problems:
+            self._problems.append(problem)
+
+
+def _sourced(given: Given | None, built_in: Any) -> Sourced[Any]:
+    if given is None or given.value is None:
+        return Sourced(built_in, BUILT_IN)
+    return Sourced(given.value, given.origin)

@@ -1,0 +1,213 @@
+"""cached_as and cached, by policy: the rule gives the timeout, and every argument has an unambiguous key."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, ParamSpec, TypeVar, cast
+
+import cacheops
+from cacheops.transaction import transaction_states
+from django.apps import apps
+from django.db import connections, models
+
+from cachepolicy import conf
+from cachepolicy.compiler import seconds
+from cachepolicy.exceptions import PolicyError, UnsupportedFunctionError
+from cachepolicy.policies.durations import Duration
+from cachepolicy.policies.model import CallRule
+from cachepolicy.policies.problems import Origin, Problem, did_you_mean
+from cachepolicy.runtime.keys import CallKeys
+
+__all__ = ["cached", "cached_as"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Timeout = str | int | timedelta | Duration
+Sample = str | type[models.Model] | models.Model | models.QuerySet[Any]
+
+
+def cached_as(
+    *samples: Sample,
+    timeout: Timeout | None = None,
+    extra: Any = None,
+    lock: bool | None = None,
+    keep_fresh: bool = True,
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Cache a function until one of its models is written, for no longer than its rule's timeout.
+
+    `samples` is the name of a rule in `functions:`, or models, instances and querysets as in cacheops. `timeout`
+    (seconds, "30s" or a timedelta) may shorten the rule's, never lengthen it. `extra` is a value, or a function of
+    the arguments, that the key depends on too. With `keep_fresh` a result computed while a write came between is
+    returned and not stored. Raises PolicyError for an unknown rule or a model without one, UnsupportedFunctionError
+    for an async function or a generator, and at the call CacheKeyError for an argument without a certain key.
+    """
+    if not samples:
+        raise TypeError("cached_as needs the name of a rule in `functions:`, or the models it depends on")
+    if conf.problems():
+        return _uncached
+    if isinstance(samples[0], str):
+        rule = _call_rule("cached_as", samples)
+        if not rule.depends_on.value:
+            remedy = "add `depends_on`, or use `cached` for a function that only time refreshes"
+            raise _problem(rule.origin, f"functions.{rule.name}", "cached_as needs models to depend on", remedy)
+        longest, labels = rule.timeout.value, rule.depends_on.value
+        lock = rule.lock.value if lock is None else lock
+        resolve: Callable[[], list[Any]] = lambda: [apps.get_model(label) for label in labels]  # noqa: E731
+    else:
+        longest = min(_bound_of(sample) for sample in samples)
+        resolve = lambda: list(samples)  # noqa: E731
+    bound_s = _seconds_within(timeout, longest)
+
+    def upstream() -> Callable[[Callable[[_Call], Any]], Callable[[_Call], Any]]:
+        # keep_fresh makes cacheops create the stamps before the call, so a write during it refuses the fill.
+        return cast(Any, cacheops.cached_as(*resolve(), timeout=bound_s, lock=lock, keep_fresh=keep_fresh))
+
+    return lambda function: _wrap(function, upstream, extra)
+
+
+def cached(
+    name: str | None = None, *, timeout: Timeout | None = None, extra: Any = None
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Cache a function for the timeout of a rule in `functions:`, or for `timeout` under `max_staleness`.
+
+    Only time refreshes it; calls inside a transaction that has written are not cached. The wrapper has
+    `invalidate(*args, **kwargs)`. Arguments and errors are as for cached_as; without a rule a timeout is required.
+    """
+    if callable(name) or (name is None and timeout is None):
+        raise TypeError('cached needs the name of a rule, as in @cached("rates"), or a timeout, as in timeout="30s"')
+    if conf.problems():
+        return _uncached
+    if name is None:
+        ceiling = conf.policies().max_staleness
+        longest = ceiling.value if ceiling else Duration.parse("8760h")
+    else:
+        rule = _call_rule("cached", (name,))
+        if rule.depends_on.value:
+            what = "`cached` would ignore what this rule depends on"
+            raise _problem(rule.origin, f"functions.{rule.name}", what, "use `cached_as`, or remove `depends_on`")
+        longest = rule.timeout.value
+    bound_s = _seconds_within(timeout, longest)
+
+    def upstream() -> Callable[[Callable[[_Call], Any]], Callable[[_Call], Any]]:
+        return cast(Any, cacheops.cached(timeout=bound_s))
+
+    return lambda function: _wrap(function, upstream, extra, bypass=_in_dirty_transaction)
+
+
+class _Call:
+    """The arguments of one call; cacheops keys it by its text, which is our key instead of str() of each argument."""
+
+    __slots__ = ("args", "key", "kwargs")
+
+    def __init__(self, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.key, self.args, self.kwargs = key, args, kwargs
+
+    def __str__(self) -> str:
+        return self.key
+
+
+def _wrap(
+    function: Callable[P, R],
+    upstream: Callable[[], Callable[[Callable[[_Call], Any]], Callable[[_Call], Any]]],
+    extra: Any,
+    bypass: Callable[[], bool] | None = None,
+) -> Callable[P, R]:
+    _refuse_unsupported(function)
+    keys, building = CallKeys(function), threading.Lock()
+    cacheable: Callable[[_Call], Any] | None = None
+
+    def build() -> Callable[[_Call], Any]:
+        # At the first call, not at import: then the models are loaded, whatever module the function lives in.
+        nonlocal cacheable
+        with building:
+            if cacheable is None:
+                cacheable = upstream()(functools.wraps(function)(lambda call: function(*call.args, **call.kwargs)))
+        return cacheable
+
+    def call_of(args: Any, kwargs: Any) -> _Call:
+        varied = extra(*args, **kwargs) if callable(extra) else extra
+        return _Call(keys.key(args, kwargs, varied), args, kwargs)
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        if bypass is not None and bypass():
+            return function(*args, **kwargs)
+        return cast(R, (cacheable or build())(call_of(args, kwargs)))
+
+    def invalidate(*args: P.args, **kwargs: P.kwargs) -> None:
+        (cacheable or build()).invalidate(call_of(args, kwargs))  # type: ignore[attr-defined]
+
+    if bypass is not None:
+        wrapper.invalidate = invalidate  # type: ignore[attr-defined]
+    return wrapper
+
+
+def _uncached(function: Callable[P, R]) -> Callable[P, R]:
+    """With a faulty policy nothing is cached: the system checks are about to refuse it."""
+    return function
+
+
+def _refuse_unsupported(function: Callable[..., Any]) -> None:
+    place = f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', function)}"
+    if isinstance(function, (staticmethod, classmethod)):
+        kind = type(function).__name__
+        raise UnsupportedFunctionError(f"{place} is a {kind}; put @{kind} above the caching decorator, not below it")
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise UnsupportedFunctionError(
+            f"{place} is async, and the ORM cache is not; cache the sync function that reads the database, and call "
+            f"it with asgiref's sync_to_async"
+        )
+    if inspect.isgeneratorfunction(function):
+        raise UnsupportedFunctionError(f"{place} is a generator, which cannot be stored; return a list")
+
+
+def _call_rule(decorator: str, samples: tuple[Any, ...]) -> CallRule:
+    name, policies = samples[0], conf.policies()
+    if len(samples) > 1 or not isinstance(name, str):
+        raise TypeError(f"{decorator} takes one name of a rule, or models; not both")
+    if (rule := policies.functions.get(name)) is None:
+        match = did_you_mean(name, policies.functions)
+        remedy = f"did you mean {match}?" if match else "add it under `functions:`"
+        raise _problem(Origin(policies.file), "functions", f"there is no rule `{name}`", remedy)
+    return rule
+
+
+def _bound_of(sample: Any) -> Duration:
+    if isinstance(sample, str):
+        raise TypeError("cached_as takes one name of a rule, or models; not both")
+    model: type[models.Model] = sample.model if isinstance(sample, models.QuerySet) else sample
+    label, policies = model._meta.label, conf.policies()
+    if (rule := policies.rule_for(label)) is None:
+        what = f"{label} has no rule, so its writes would not invalidate this function"
+        raise _problem(Origin(policies.file), "models", what, f"add `{label}: {{ops: []}}` to models")
+    return rule.timeout.value
+
+
+def _seconds_within(timeout: Timeout | None, longest: Duration) -> int:
+    """A call site's timeout in seconds, never above the rule's."""
+    if timeout is None:
+        return seconds(longest)
+    if isinstance(timeout, str):
+        asked = seconds(Duration.parse(timeout))
+    elif isinstance(timeout, Duration):
+        asked = seconds(timeout)
+    else:
+        exact = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        asked = int(exact)
+        if isinstance(timeout, bool) or exact != asked or asked <= 0:
+            raise ValueError(
+                f"timeout={timeout!r}: give whole seconds, at least 1; to cache nothing, drop the decorator"
+            )
+    return min(asked, seconds(longest))
+
+
+def _in_dirty_transaction() -> bool:
+    return bool(transaction_states.is_dirty(connections))
+
+
+def _problem(origin: Origin, path: str, what: str, remedy: str) -> PolicyError:
+    return PolicyError([Problem(origin, path, what, remedy)])

@@ -1,0 +1,95 @@
+"""The Redis server as deployed: what about it would break the promise, leak, or make an outage last."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from typing import Any, Final
+
+import redis
+
+__all__ = ["server_problems"]
+
+_OBJ: Final = "settings.CACHEOPS_REDIS"
+# What cacheops writes without a CACHEOPS_PREFIX.
+_OURS: Final = ("as:", "asp:", "c:", "conj:", "q:", "schemes:")
+_SAMPLE: Final = 200
+
+
+def server_problems() -> list[dict[str, Any]]:
+    """Arguments for a system check per problem of the server that CACHEOPS_REDIS names: id, msg, hint and obj."""
+    from cacheops.redis import redis_client
+
+    options = redis_client.connection_pool.connection_kwargs
+    return [
+        {"msg": message, "hint": hint, "obj": _OBJ, "id": f"cachepolicy.{code}"}
+        for code, message, hint in [*_connection(options), *_server(redis_client)]
+    ]
+
+
+def _connection(options: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    waits = [name for name in ("socket_timeout", "socket_connect_timeout") if not options.get(name)]
+    retry = options.get("retry")
+    retries = getattr(retry, "_retries", 0) if retry is not None else 0
+    if waits or retries:
+        left = [*(f"{name} is not set" for name in waits), *([f"{retries} retries"] if retries else [])]
+        message = f"an unreachable Redis would hold up every read: {', '.join(left)}"
+        hint = "set the timeouts to half a second or less and the retries to none, or leave them to cachepolicy"
+        yield "W034", message, hint
+    host = options.get("host")
+    if host is not None and not _is_loopback(host):
+        if "ssl_cert_reqs" not in options and "ssl_ca_certs" not in options:
+            message = (
+                f"the connection to {host} is not encrypted, and cached rows are pickles: who can write, can run code"
+            )
+            yield "W033", message, "use a rediss:// URL"
+        if not options.get("password") and not options.get("credential_provider"):
+            message = f"Redis at {host} is used without a password"
+            yield "W035", message, "put one into the URL, as in rediss://user:password@host"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _server(client: Any) -> Iterator[tuple[str, str, str]]:
+    try:
+        # A pipeline would hide which command a managed server refuses; these two are refused there at times.
+        client.ping()
+    except redis.RedisError as error:
+        message = f"Redis cannot be reached: {error}"
+        yield "W030", message, "start it, or mend CACHEOPS_REDIS; until then every read goes to the database"
+        return
+    policy = _ask(lambda: client.config_get("maxmemory-policy").get("maxmemory-policy", ""))
+    if policy and str(policy).startswith("allkeys-"):
+        message = f"Redis evicts by {policy}, which may drop what finds the entries to invalidate"
+        yield "W031", message, "set maxmemory-policy to volatile-lru or volatile-ttl"
+    if foreign := _ask(lambda: _foreign_key(client)):
+        message = f"the Redis database holds keys of others, such as {foreign!r}; invalidating all would drop them"
+        yield "W032", message, "give the cache a database of its own, as in redis://…/1"
+
+
+def _ask(question: Any) -> Any:
+    """The answer, or None where a managed server refuses the command."""
+    try:
+        return question()
+    except redis.RedisError:
+        return None
+
+
+def _foreign_key(client: Any) -> str | None:
+    from cacheops.sharding import get_prefix
+    from django.conf import settings
+
+    if getattr(settings, "CACHEOPS_PREFIX", None) is not None:
+        return None  # prefixes are for sharing; what they are for another call cannot be known here
+    prefix = get_prefix()
+    _, keys = client.scan(count=_SAMPLE)
+    for key in keys:
+        text = key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key)
+        if not text.startswith(tuple(prefix + ours for ours in _OURS)):
+            return text
+    return None
