@@ -1,0 +1,91 @@
+"""`pytest --database sqlite|postgresql|mariadb`: this run's own database and Redis.
+
+A plugin, loaded by ``-p tests.database_option``: pytest-django reads the settings before any conftest.py is imported,
+and by then both must be named in the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from cachepolicy.consistency.redis_server import RedisServer, RedisServerError
+from tests.servers import MariaDBServer, PostgresServer, Unavailable
+
+REDIS = pytest.StashKey[RedisServer]()
+UNAVAILABLE = pytest.StashKey[str]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option."""
+    parser.addoption(
+        "--database",
+        choices=sorted(_DATABASES),
+        default="sqlite",
+        help="the database that the sample site runs on; the run starts its own server",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Start the servers and name them in the environment."""
+    options = early_config.known_args_namespace
+    if options.help or options.version:
+        return
+    servers = ExitStack()
+    early_config.add_cleanup(servers.close)
+    try:
+        redis_server = servers.enter_context(RedisServer())
+        early_config.stash[REDIS] = redis_server
+        os.environ["REDIS_URL"] = redis_server.url
+        os.environ["DATABASE_URL"] = _DATABASES[options.database](servers)
+    except (Unavailable, RedisServerError) as error:
+        early_config.stash[UNAVAILABLE] = str(error)
+        # Django still reads its settings; pytest_sessionstart then ends the run.
+        os.environ["DATABASE_URL"] = _sqlite(servers)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """End the run when its servers cannot be had: on CI a failure, elsewhere a skip that is seen."""
+    reason = session.config.stash.get(UNAVAILABLE, None)
+    if reason is not None:
+        on_ci = os.environ.get("CI", "").lower() == "true"
+        outcome = "FAILED, since CI=true" if on_ci else "SKIPPED"
+        pytest.exit(f"the whole run is {outcome}: {reason}", returncode=1 if on_ci else 0)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say which database this run is on."""
+    return f"database: {config.getoption('--database')}"
+
+
+@pytest.fixture(scope="session")
+def redis_server(pytestconfig: pytest.Config) -> RedisServer:
+    """The run's Redis server, the one that REDIS_URL names; leave it running and unpaused."""
+    return pytestconfig.stash[REDIS]
+
+
+def _sqlite(servers: ExitStack) -> str:
+    # A file and not :memory:, so that WAL works and a second process sees the same data.
+    directory = servers.enter_context(tempfile.TemporaryDirectory(prefix="cachepolicy-sqlite-"))
+    return f"sqlite:///{Path(directory) / 'newsroom.sqlite3'}"
+
+
+def _postgresql(servers: ExitStack) -> str:
+    return servers.enter_context(PostgresServer()).url
+
+
+def _mariadb(servers: ExitStack) -> str:
+    return servers.enter_context(MariaDBServer()).url
+
+
+_DATABASES: dict[str, Callable[[ExitStack], str]] = {
+    "sqlite": _sqlite,
+    "postgresql": _postgresql,
+    "mariadb": _mariadb,
+}
