@@ -7,7 +7,7 @@ import pytest
 from cachepolicy.consistency.findings import Finding
 from cachepolicy.consistency.history import Operation
 from cachepolicy.consistency.witnesses import Witness
-from tests.consistency.literals import ROW, findings, read, verdict, write
+from tests.consistency.literals import OTHER_ROW, ROW, findings, read, rows, verdict, write
 
 # The bound.
 
@@ -59,7 +59,8 @@ def test_detects_a_violation_proved_by_a_later_version() -> None:
 
 
 def test_a_witness_names_no_operation_that_adds_nothing() -> None:
-    result = verdict(ROW, write(1, 20, 40), write(2, 30, 40), read(0, 150, 151), write(3, 20, 200), read(3, 5, 6))
+    early = read(3, 5, 6, session="else")
+    result = verdict(ROW, write(1, 20, 40), write(2, 30, 40), read(0, 150, 151), write(3, 20, 200), early)
     assert [witness.operations for witness in result.witnesses] == [(0, 1, 3), (2, 4, 5)]
 
 
