@@ -47,6 +47,10 @@ class Client(redis.Redis):
             warnings.warn(f"Redis cannot be reached, so a read is a miss: {error}", RuntimeWarning, stacklevel=2)
             return None
 
+    def setex(self, name: Any, time: Any, value: Any) -> Any:
+        """What cacheops' `@cached` stores by; redis-py deprecates the command."""
+        return self.set(name, value, ex=time)
+
     def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
         """Run a script; where cacheops' keep_fresh got no stamps, since Redis failed then, the fill is given up."""
         if None in keys_and_args:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
 
+import cacheops
 from django.apps import apps
 from django.db.models import Model, QuerySet
 from django.db.models.signals import pre_delete, pre_save
@@ -26,7 +27,7 @@ _allowed: ContextVar[frozenset[str]] = ContextVar("cachepolicy_allowed_writes", 
 def allow_writes(*models: type[Model]) -> Iterator[None]:
     """Let the ORM write to these immutable tables (none given: to every one), in this thread or task.
 
-    At the end the process forgets its local copies; other processes keep theirs until the rule's timeout.
+    At the end their cached reads are invalidated; what other processes hold by `local_get` stays until its timeout.
     """
     labels = frozenset(model._meta.label_lower for model in models) or _EVERYTHING
     token = _allowed.set(_allowed.get() | labels)
@@ -34,6 +35,9 @@ def allow_writes(*models: type[Model]) -> Iterator[None]:
         yield
     finally:
         _allowed.reset(token)
+        for model in models or filter(_is_immutable, apps.get_models(include_auto_created=True)):
+            # The whole table: update() and bulk_create() inside the block have invalidated nothing.
+            cacheops.invalidate_model(model)
         forget(models)
 
 

@@ -1,0 +1,242 @@
+"""The scenes: what goes right, and what goes wrong, between a write and the reads that follow it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from django.db import connection
+from django.db.transaction import atomic, set_rollback
+from news.models import Article, Author, Category, Country
+
+from cachepolicy import ImmutableTableError
+from demo.stage import Recording
+
+__all__ = ["SCENES", "Scene"]
+
+_POLL_S: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A name, the rule whose promise is at stake, and the play; it returns what happened, in a sentence."""
+
+    name: str
+    rule: str
+    play: Callable[[Recording], str]
+
+
+SCENES: Final[list[Scene]] = []
+
+
+def _scene(name: str, rule: str) -> Callable[[Callable[[Recording], str]], Callable[[Recording], str]]:
+    def add(play: Callable[[Recording], str]) -> Callable[[Recording], str]:
+        SCENES.append(Scene(name, rule, play))
+        return play
+
+    return add
+
+
+@_scene("a hit", "news.Article")
+def _hit(recording: Recording) -> str:
+    article, page = _article(recording, 0)
+    _rename(recording, article)
+    recording.fill(page)
+    for _ in range(20):
+        recording.read(page)
+    return "20 page views after the first came from the cache"
+
+
+@_scene("save()", "news.Article")
+def _save(recording: Recording) -> str:
+    article, page = _article(recording, 1)
+    recording.fill(page)
+    for _ in range(5):
+        _rename(recording, article)
+        recording.read(page)
+    return "each of 5 saves was on the page at once: save() invalidates"
+
+
+@_scene("a join, filtered by", "news.Article")
+def _join(recording: Recording) -> str:
+    author = Author.objects.nocache().filter(articles__isnull=False).order_by("pk")[0]
+    elsewhere = Country.objects.nocache().filter(authors__isnull=True)[0]
+    title = Article.objects.nocache().filter(author=author)[0].title
+    here, gone = recording.token(), recording.token()
+    path = author.country.get_absolute_url()
+
+    def source() -> str:
+        return here if title in recording.stage.website.page(path) else gone
+
+    recording.starts_as(here)
+    recording.fill(source)
+    with recording.writing(gone):
+        author.country = elsewhere
+        author.save()
+    recording.read(source)
+    return "articles filtered by their author's country: a saved author invalidates them"
+
+
+@_scene("a join, select_related()", "news.Article")
+def _select_related(recording: Recording) -> str:
+    author = Author.objects.nocache().filter(articles__isnull=False).order_by("pk")[1]
+    pk = Article.objects.nocache().filter(author=author)[0].pk
+
+    def source() -> str:
+        return Article.objects.select_related("author").get(pk=pk).author.name
+
+    recording.starts_as(author.name)
+    recording.fill(source)
+    token = recording.token()
+    with recording.writing(token):
+        author.name = token
+        author.save()
+    recording.read_around_the_bound(source)
+    return "the author inside a cached article is not invalidated; the timeout is what bounds it"
+
+
+@_scene("rollback inside atomic()", "news.Article")
+def _rollback(recording: Recording) -> str:
+    article, page = _article(recording, 2)
+    recording.fill(page)
+    token = recording.token()
+    with recording.writing(token, outcome="fail"), atomic():
+        article.title = token
+        article.save()
+        recording.read(page)
+        Article.objects.get(pk=article.pk)
+        set_rollback(True)
+    recording.read(page)
+    _rename(recording, Article.objects.nocache().get(pk=article.pk))
+    recording.read(page)
+    return "a concurrent reader never saw the title that was rolled back"
+
+
+@_scene("raw SQL in the process", "news.Article")
+def _raw_sql(recording: Recording) -> str:
+    article, page = _article(recording, 3)
+    recording.fill(page)
+    token = recording.token()
+    with recording.writing(token), connection.cursor() as cursor:
+        cursor.execute("UPDATE news_article SET title = %s WHERE id = %s", [token, article.pk])
+    recording.read_around_the_bound(page)
+    return "no invalidation was sent; the timeout is what bounds it"
+
+
+@_scene("raw SQL from outside", "news.Category")
+def _outside(recording: Recording) -> str:
+    category = Category.objects.nocache().order_by("pk")[0]
+    path = category.get_absolute_url()
+
+    def page() -> str:
+        return _heading(recording.stage.website.page(path))
+
+    recording.starts_as(page())
+    # On the real clock: a fresh fill, so that the whole timeout is ahead.
+    Category.objects.invalidated_update(name=category.name)
+    recording.fill(page)
+    token = recording.token()
+    program = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], timeout=5); c.execute(*[sys.argv[2], sys.argv[3:]])"
+    )
+    statement = "UPDATE news_category SET name = ? WHERE id = ?"
+    database = str(connection.settings_dict["NAME"])
+    with recording.writing(token):
+        command = [sys.executable, "-c", f"{program}; c.commit()", database, statement, token, str(category.pk)]
+        subprocess.run(command, check=True)
+    deadline = time.monotonic() + 2 * recording.bound.ms / 1000
+    while recording.read(page) != token and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    return "another program wrote; played on the real clock, reading every 20 ms"
+
+
+@_scene("an invalidation lost, Redis hung at the write", "news.Article")
+def _lost(recording: Recording) -> str:
+    article, page = _article(recording, 4)
+    recording.fill(page)
+    with warnings.catch_warnings(record=True) as lost:
+        warnings.simplefilter("always")
+        recording.stage.proxy.swallow()
+        try:
+            _rename(recording, article)
+        finally:
+            recording.stage.proxy.heal()
+    recording.read_around_the_bound(page)
+    return f"save() went through, {len(lost)} of its commands to Redis were lost; the timeout is what bounds it"
+
+
+@_scene("an immutable table's local_get", "news.Country")
+def _local_get(recording: Recording) -> str:
+    def source() -> str:
+        return Country.objects.get(code="FR").name
+
+    recording.starts_as(source())
+    recording.fill(source)
+    country = Country.objects.nocache().get(code="FR")
+    try:
+        country.save()
+    except ImmutableTableError:
+        refused = "the ORM refuses to write it"
+    else:
+        refused = "the ORM wrote to it, which it should have refused"
+    token = recording.token()
+    with recording.writing(token), connection.cursor() as cursor:
+        cursor.execute("UPDATE news_country SET name = %s WHERE code = 'FR'", [token])
+    recording.read_around_the_bound(source)
+    return f"{refused}; raw SQL did, and the copy in memory ended with its timeout"
+
+
+@_scene("a function of cached_as", "functions.article_stats")
+def _function(recording: Recording) -> str:
+    def page() -> str:
+        found = re.search(r"(\d+) articles", recording.stage.website.page("/stats/"))
+        return found.group(1) if found else "nothing"
+
+    count = int(page())
+    recording.starts_as(str(count))
+    recording.fill(page)
+    doomed = list(Article.objects.nocache().order_by("-pk")[:2])
+    with recording.writing(str(count - 1)):
+        doomed[0].delete()
+    recording.fill(page)
+    with recording.writing(str(count - 2)), atomic(), connection.cursor() as cursor:
+        cursor.execute("DELETE FROM news_article_tags WHERE article_id = %s", [doomed[1].pk])
+        cursor.execute("DELETE FROM news_article WHERE id = %s", [doomed[1].pk])
+    recording.read_around_the_bound(page)
+    return "article_stats() was right at once after delete(), and after raw SQL within its timeout"
+
+
+def _article(recording: Recording, index: int) -> tuple[Article, Callable[[], str]]:
+    """An article for one scene alone, and how to read its title from its page."""
+    article = Article.objects.nocache().order_by("pk")[index]
+    path = article.get_absolute_url()
+
+    def page() -> str:
+        return _heading(recording.stage.website.page(path))
+
+    recording.starts_as(article.title)
+    return article, page
+
+
+def _rename(recording: Recording, article: Article) -> None:
+    token = recording.token()
+    article.title = token
+    with recording.writing(token):
+        article.save()
+
+
+def _heading(page: str) -> str:
+    found = re.search(r"<h1>(.*?)</h1>", page)
+    return found.group(1) if found else "nothing"
+
+
+def database_file(directory: Path) -> str:
+    """The URL of the demo's database, a file that other programs can open too."""
+    return f"sqlite:///{directory / 'newsroom.sqlite3'}"

@@ -1,0 +1,179 @@
+"""A call has one key, and no other call has it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import subprocess
+import sys
+import uuid
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import pytest
+from django.utils.safestring import mark_safe
+from django.utils.translation import gettext_lazy
+from hypothesis import given
+from hypothesis import strategies as st
+from news.models import Article, Country, Tag
+
+from cachepolicy import CacheKeyError
+from cachepolicy.runtime.keys import CallKeys
+
+
+def function(*args: Any, **kwargs: Any) -> None:
+    """Stands for any cached function."""
+
+
+def key(*args: Any, **kwargs: Any) -> str:
+    return CallKeys(function).key(args, kwargs)
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+class Pair(NamedTuple):
+    a: int
+    b: int
+
+
+@dataclass(frozen=True)
+class Point:
+    x: int
+    y: int
+
+
+@dataclass
+class Mutable:
+    x: int
+
+
+class Keyed:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def cache_key(self) -> str:
+        return self.name
+
+
+DIFFERENT: list[Any] = [
+    None, True, False, 0, 1, -1, 1.0, "1", b"1", Decimal(1), Decimal("1.0"), "None", "True", "", b"", (), [], {},
+    set(), (1,), [1], {1}, frozenset({1}), {1: 1}, {"1": 1}, (1, 2), (12,), ("1", "2"), ("12",), ("1,2",),
+    ((1,), 2), (1, (2,)),
+    dt.date(2026, 1, 1), dt.datetime(2026, 1, 1), dt.datetime(2026, 1, 1, tzinfo=dt.UTC), dt.time(0), "2026-01-01",
+    dt.timedelta(seconds=1), uuid.UUID(int=1), str(uuid.UUID(int=1)), Colour.RED, Pair(1, 2), Point(1, 2), Point(2, 1),
+    Article, Tag, function, key, Keyed("a"), Keyed("b"), complex(1), mark_safe("1"), bytearray(b"1"),
+]  # fmt: skip
+
+
+def test_no_two_values_share_a_key() -> None:
+    keys = [key(value) for value in DIFFERENT]
+    assert len(set(keys)) == len(DIFFERENT)
+
+
+_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.binary() | st.decimals(allow_nan=False),
+    lambda inner: st.tuples(inner) | st.tuples(inner, inner) | st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+@given(_values, _values)
+def test_values_share_a_key_only_when_they_are_the_same_to_the_letter(one: Any, other: Any) -> None:
+    assert (key(one) == key(other)) == (repr(one) == repr(other))
+
+
+@given(st.lists(st.text(), max_size=3), st.lists(st.text(), max_size=3))
+def test_a_crafted_text_cannot_imitate_other_arguments(one: list[str], other: list[str]) -> None:
+    assert (key(*one) == key(*other)) == (one == other)
+
+
+def test_the_order_of_sets_mappings_and_keywords_does_not_count() -> None:
+    assert key({"a": 1, "b": 2}) == key({"b": 2, "a": 1})
+    assert key({"x", "y", "z"}) == key({"z", "y", "x"})
+    assert key(a=1, b=2) == key(b=2, a=1)
+    assert key([1, 2]) != key([2, 1])
+
+
+def test_positional_and_keyword_arguments_differ() -> None:
+    assert key(1) != key(a=1)
+    assert key("a", 1) != key(a=1)
+
+
+def test_model_instances_are_told_apart_by_table_row_and_database() -> None:
+    def row(model: Any, pk: Any, alias: str = "default") -> Any:
+        instance = model(pk=pk)
+        instance._state.adding, instance._state.db = False, alias
+        return instance
+
+    rows = [row(Article, 1), row(Article, 2), row(Tag, 1), row(Article, 1, "replica"), row(Country, "1")]
+    keys = {key(row) for row in rows} | {key("news.article.1"), key(1), key("Article object (1)")}
+    assert len(keys) == 8
+
+
+def test_an_unsaved_instance_has_no_key() -> None:
+    with pytest.raises(CacheKeyError) as refusal:
+        key(Article(title="Not yet"))
+    assert str(refusal.value) == (
+        "tests.runtime.test_keys.function: argument 1 holds a news.models.Article that is not saved, which has no "
+        "certain cache key; pass plain values or saved model instances, or give the class a `cache_key()` method that "
+        "returns one"
+    )
+
+
+@pytest.mark.parametrize("value", [object(), Mutable(1), [object()], {"a": object()}, iter([1]), lambda: 1])
+def test_what_has_no_certain_key_is_refused(value: Any) -> None:
+    with pytest.raises(CacheKeyError, match="argument request holds a "):
+        key(request=value)
+
+
+def test_two_lambdas_on_one_line_have_keys_of_their_own() -> None:
+    one, other = (lambda: 1), (lambda: 2)
+    assert CallKeys(one).key((), {}) != CallKeys(other).key((), {})
+
+
+def test_two_closures_of_one_function_have_keys_of_their_own() -> None:
+    def make(rate: int) -> Any:
+        def price() -> int:
+            return rate
+
+        return price
+
+    assert CallKeys(make(1)).key((), {}) != CallKeys(make(2)).key((), {})
+    assert CallKeys(make(1)).key((), {}) == CallKeys(make(1)).key((), {})
+
+
+def test_a_lazy_translation_counts_as_its_text() -> None:
+    assert key(gettext_lazy("Yes")) == key("Yes")
+
+
+def test_querysets_are_told_apart_by_sql_and_typed_parameters() -> None:
+    titles = [Article.objects.filter(title=title) for title in ("a", "b")]
+    assert len({key(queryset) for queryset in titles}) == 2
+    assert key(titles[0]) == key(Article.objects.filter(title="a"))
+    # cacheops joins SQL and parameters without quotes, so these two collide there.
+    one = Article.objects.filter(title="x", body="y")
+    other = Article.objects.filter(title="x AND body = y")
+    assert key(one) != key(other)
+
+
+def test_a_key_is_the_same_in_every_process() -> None:
+    program = (
+        "import os, django; os.environ['DJANGO_SETTINGS_MODULE'] = 'newsroom.settings'; django.setup();"
+        "from cachepolicy.runtime.keys import CallKeys; from news.stats import article_stats;"
+        "print(CallKeys(article_stats.__wrapped__).key(({'x', 'y', 'z'}, {'a': 1.5, 'b': None}), {}))"
+    )
+    runs = [
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+        for environment in ({**_environment(), "PYTHONHASHSEED": seed} for seed in ("1", "2"))
+    ]
+    assert runs[0].stdout == runs[1].stdout
+    assert len(runs[0].stdout.strip()) == 40
+
+
+def _environment() -> dict[str, str]:
+    import os
+
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
