@@ -7,11 +7,12 @@ from io import StringIO
 import pycountry
 import pytest
 from django.core.management import call_command
+from django.db.models import Model
 from news.edition import newsroom, stories
 from news.loading import load_news
 from news.models import Article, Author, Category, Country, Language, Tag
 
-TABLES = [Country, Language, Category, Tag, Author, Article, Article.tags.through]
+TABLES: list[type[Model]] = [Country, Language, Category, Tag, Author, Article, Article.tags.through]
 
 
 def contents() -> list[list[dict[str, object]]]:
