@@ -62,10 +62,14 @@ def test_a_witness_names_no_operation_that_adds_nothing() -> None:
     early = read(3, 5, 6, session="else")
     result = verdict(ROW, write(1, 20, 40), write(2, 30, 40), read(0, 150, 151), write(3, 20, 200), early)
     assert [witness.operations for witness in result.witnesses] == [(0, 1, 3), (2, 4, 5)]
+    # Both began at once: the second alone shows that the read was too early.
+    together = verdict(ROW, write(1, 20, 30), write(2, 20, 40), read(2, 5, 6))
+    assert [witness.operations for witness in together.witnesses] == [(2, 3)]
 
 
 def test_no_false_positive_for_the_newest_version_however_old() -> None:
-    assert findings(ROW, write(1, 20, 30), read(1, 9_000, 9_001)) == {"OK": 1}
+    result = verdict(ROW, write(1, 20, 30), read(1, 9_000, 9_001))
+    assert (result.counts, result.worst_lower_ns, result.worst_upper_ns) == ({Finding.OK: 1}, 0, 0)
 
 
 def test_no_false_positive_for_a_read_that_spans_the_write() -> None:
