@@ -13,10 +13,10 @@ from django.db.models import Field, Model
 from cachepolicy import conf
 from cachepolicy.compiler import CACHEOPS_VERSION, compile_policies
 from cachepolicy.policies.model import ModelRule, PolicySet
-from cachepolicy.policies.problems import Problem, did_you_mean
+from cachepolicy.policies.problems import Origin, Problem, did_you_mean
 from cachepolicy.server import server_problems
 
-__all__ = ["check_policies", "register_checks", "relations"]
+__all__ = ["check_policies", "model_problems", "register_checks", "relations", "setup_problems"]
 
 _DOOR: Final = 'globals().update(cachepolicy.settings(BASE_DIR / "policies.yaml"))'
 
@@ -30,21 +30,29 @@ def register_checks() -> None:
 
 def check_policies(**_: Any) -> list[checks.CheckMessage]:
     """The policy file, its fit with the installed models, and the settings; all at once."""
+    if conf.problems():
+        return [_message(problem) for problem in conf.problems()]
+    fit = model_problems(conf.policies()) if conf.loaded() else []
+    return [_message(problem) for problem in [*fit, *setup_problems()]]
+
+
+def model_problems(policies: PolicySet) -> list[Problem]:
+    """What in a sound policy does not fit the installed models."""
+    return [
+        *sorted(_unknown_models(policies)),
+        *sorted(_multi_table(policies)),
+        *sorted(_everything(policies)),
+        *sorted(set(_unseen_relations(policies))),
+        *_no_rule(policies),
+    ]
+
+
+def setup_problems() -> list[Problem]:
+    """What in the settings and the installed packages keeps the policy from being in force."""
     if not conf.loaded():
         message = "cachepolicy is installed, but no policy is loaded"
-        return [checks.Error(message, hint=f"add to settings.py: {_DOOR}", obj="settings.py", id="cachepolicy.E022")]
-    if conf.problems():
-        return [_message(checks.Error, problem) for problem in conf.problems()]
-    policies = conf.policies()
-    return [
-        *(_message(checks.Error, problem) for problem in sorted(_unknown_models(policies))),
-        *(_message(checks.Error, problem) for problem in sorted(_multi_table(policies))),
-        *(_message(checks.Warning, problem) for problem in sorted(_everything(policies))),
-        *(_message(checks.Warning, problem) for problem in sorted(set(_unseen_relations(policies)))),
-        *_no_rule(policies),
-        *_cacheops(),
-        *_by_hand(policies),
-    ]
+        return [Problem(Origin("settings.py"), "", message, f"add to settings.py: {_DOOR}", "cachepolicy.E022")]
+    return [*_cacheops(), *_by_hand(conf.policies())]
 
 
 def check_server(databases: Sequence[str] | None = None, **_: Any) -> list[checks.CheckMessage]:
@@ -57,9 +65,10 @@ def check_server_deploy(databases: Sequence[str] | None = None, **_: Any) -> lis
     return [] if databases or not conf.loaded() else [checks.Warning(**problem) for problem in server_problems()]
 
 
-def _message(kind: type[checks.CheckMessage], problem: Problem) -> checks.CheckMessage:
+def _message(problem: Problem) -> checks.CheckMessage:
+    kind = checks.Warning if problem.is_warning else checks.Error
     what = f"{problem.path}: {problem.what}" if problem.path else problem.what
-    return kind(what, hint=problem.remedy, obj=str(problem.origin), id=problem.code)  # type: ignore[call-arg]
+    return kind(what, hint=problem.remedy, obj=str(problem.origin), id=problem.code)
 
 
 def _unknown_models(policies: PolicySet) -> Iterator[Problem]:
@@ -80,9 +89,14 @@ def _unknown_models(policies: PolicySet) -> Iterator[Problem]:
             remedy = f"did you mean {match}.{model}?" if match else "check INSTALLED_APPS, or remove the rule"
             yield Problem(origin, path, f"no such app `{app}`", remedy, "cachepolicy.E010")
         elif pattern.lower() not in {label.lower() for label in models}:
-            own = [label for label in models if label.lower().startswith(f"{app.lower()}.")]
-            match = did_you_mean(pattern, own or models)
-            remedy = f"did you mean {match}?" if match else f"the app has {', '.join(sorted(own)) or 'no models'}"
+            # By the name alone: the app, which is right, would make any short name look alike.
+            own = {label.partition(".")[2]: label for label in models if label.lower().startswith(f"{app.lower()}.")}
+            match = did_you_mean(model, own)
+            remedy = (
+                f"did you mean {own[match]}?"
+                if match
+                else f"the app has {', '.join(sorted(own.values())) or 'no models'}"
+            )
             yield Problem(origin, path, "no such model", remedy, "cachepolicy.E011")
 
 
@@ -95,14 +109,19 @@ def _ruled(policies: PolicySet) -> Iterator[tuple[type[Model], ModelRule]]:
 
 def _multi_table(policies: PolicySet) -> Iterator[Problem]:
     for model, rule in _ruled(policies):
-        parents = [parent for parent in model._meta.parents if not model._meta.proxy]
-        if parents and rule.ops.value:
-            what = (
-                f"{model._meta.label} inherits the table of {parents[0]._meta.label}, "
-                f"and cacheops misses writes to the parent's part"
-            )
-            remedy = f"write `{model._meta.label}: off`"
-            yield Problem(rule.origin, f"models.{rule.pattern}", what, remedy, "cachepolicy.E012")
+        label = model._meta.label
+        if not rule.ops.value or model._meta.proxy:
+            continue
+        whats = [
+            f"{label} inherits the table of {parent._meta.label}, and cacheops misses writes to the parent's part"
+            for parent in [*model._meta.parents][:1]
+        ] + [
+            f"{child._meta.label} inherits the table of {label}, and cacheops misses what is written through it"
+            for child in apps.get_models()
+            if model in child._meta.parents and not child._meta.proxy
+        ]
+        for what in whats:
+            yield Problem(rule.origin, f"models.{rule.pattern}", what, f"write `{label}: off`", "cachepolicy.E012")
 
 
 def _everything(policies: PolicySet) -> Iterator[Problem]:
@@ -142,29 +161,36 @@ def relations(model: type[Model]) -> Iterator[tuple[str, type[Model]]]:
             yield field.name, through
 
 
-def _no_rule(policies: PolicySet) -> Iterator[checks.CheckMessage]:
+def _no_rule(policies: PolicySet) -> Iterator[Problem]:
     if not policies.models:
-        hint = "write rules under `models:`; `manage.py cachepolicy init -` prints a start"
-        yield checks.Warning("the policy has no rule", hint=hint, obj=policies.file, id="cachepolicy.W024")
+        remedy = "write rules under `models:`; `manage.py cachepolicy init -` prints a start"
+        yield Problem(Origin(policies.file), "", "the policy has no rule", remedy, "cachepolicy.W024")
 
 
-def _cacheops() -> Iterator[checks.CheckMessage]:
-    if not apps.is_installed("cacheops"):
-        hint = 'add "cacheops" to INSTALLED_APPS, before "cachepolicy"'
-        yield checks.Error("cacheops is not installed", hint=hint, obj="INSTALLED_APPS", id="cachepolicy.E020")
+def _cacheops() -> Iterator[Problem]:
+    names = [config.name for config in apps.get_app_configs()]
+    if "cacheops" not in names:
+        what, remedy = "cacheops is not installed", 'add "cacheops" to INSTALLED_APPS, before "cachepolicy"'
+        yield Problem(Origin("INSTALLED_APPS"), "", what, remedy, "cachepolicy.E020")
         return
+    if names.index("cacheops") > names.index("cachepolicy"):
+        # Both replace QuerySet.get; ours must be the outer one, or local_get would mix up databases.
+        what, remedy = "cachepolicy stands before cacheops", 'put "cacheops" before "cachepolicy"'
+        yield Problem(Origin("INSTALLED_APPS"), "", what, remedy, "cachepolicy.E025")
     import cacheops
 
     if cacheops.__version__ != CACHEOPS_VERSION:
-        message = f"django-cacheops {cacheops.__version__} is installed; cachepolicy is built on {CACHEOPS_VERSION}"
-        hint = f"pip install django-cacheops=={CACHEOPS_VERSION}"
-        yield checks.Error(message, hint=hint, obj="django-cacheops", id="cachepolicy.E021")
+        what = f"django-cacheops {cacheops.__version__} is installed; cachepolicy is built on {CACHEOPS_VERSION}"
+        remedy = f"pip install django-cacheops=={CACHEOPS_VERSION}"
+        yield Problem(Origin("django-cacheops"), "", what, remedy, "cachepolicy.E021")
 
 
-def _by_hand(policies: PolicySet) -> Iterator[checks.CheckMessage]:
+def _by_hand(policies: PolicySet) -> Iterator[Problem]:
     compiled = compile_policies(policies)
     changed = {name for name, value in compiled.items() if getattr(settings, name, None) != value}
     for name in sorted(changed | set(conf.replaced())):
-        message = f"{name} is set by hand, beside {policies.file}"
-        hint = f"remove it from settings.py; `manage.py cachepolicy init` turns a CACHEOPS dict into {policies.file}"
-        yield checks.Error(message, hint=hint, obj=f"settings.{name}", id="cachepolicy.E023")
+        remedy = "remove it from settings.py"
+        if name in ("CACHEOPS", "CACHEOPS_DEFAULTS"):
+            remedy += f"; without the line that loads {policies.file}, `manage.py cachepolicy init` makes rules of it"
+        what = f"{name} is set by hand, beside {policies.file}"
+        yield Problem(Origin(f"settings.{name}"), "", what, remedy, "cachepolicy.E023")

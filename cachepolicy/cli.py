@@ -66,9 +66,13 @@ def render(problems: Sequence[Problem], files: int, form: str) -> str:
         return json.dumps({"problems": [_as_json(problem) for problem in problems]}, indent=2) + "\n"
     if form == "github":
         return "".join(f"{_annotation(problem)}\n" for problem in problems)
-    count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}" if problems else "no problems"
-    lines = [*map(str, problems), f"{files} file{'' if files == 1 else 's'} checked: {count}"]
-    return "\n".join(lines) + "\n"
+    warnings = sum(problem.is_warning for problem in problems)
+    count = _counted(len(problems) - warnings, "problem") + (f", {_counted(warnings, 'warning')}" if warnings else "")
+    return "\n".join([*map(str, problems), f"{_counted(files, 'file')} checked: {count}"]) + "\n"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
 
 
 def _as_json(problem: Problem) -> dict[str, str | int]:
@@ -98,7 +102,7 @@ def _annotation(problem: Problem) -> str:
     message = (
         f"{problem.path}: {problem.what}; {problem.remedy}" if problem.path else f"{problem.what}; {problem.remedy}"
     )
-    return f"::error {place}::{escaped(message)}"
+    return f"::{'warning' if problem.is_warning else 'error'} {place}::{escaped(message)}"
 
 
 if __name__ == "__main__":

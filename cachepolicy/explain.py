@@ -10,6 +10,7 @@ from django.apps import apps
 from django.db.models import Model
 
 from cachepolicy.checks import relations
+from cachepolicy.policies.durations import Duration
 from cachepolicy.policies.model import OPS, ModelRule, Off, PolicySet
 from cachepolicy.policies.problems import Origin, did_you_mean
 
@@ -18,7 +19,12 @@ __all__ = ["Row", "explain", "find_model", "rows"]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The effective policy of one installed model; without a rule `rule` is None, and with `off` it says so."""
+    """The effective policy of one installed model; without a rule `rule` is None, and with `off` it says so.
+
+    `as_json` has exactly these keys: label, rule, ops, timeout_ms, immutable, local_get, near, near_ms, lock,
+    db_agnostic and origin. `near` is its duration as text and `near_ms` in milliseconds. Null stands for what there
+    is not: rule and origin where no rule matches, timeout_ms where nothing is cached, near where there is none.
+    """
 
     label: str
     rule: str | None
@@ -26,8 +32,9 @@ class Row:
     timeout_ms: int | None
     immutable: bool
     local_get: bool
-    near_ms: int | None
+    near: Duration | None
     lock: bool
+    db_agnostic: bool
     origin: str | None
 
     def as_json(self) -> dict[str, Any]:
@@ -39,8 +46,10 @@ class Row:
             "timeout_ms": self.timeout_ms,
             "immutable": self.immutable,
             "local_get": self.local_get,
-            "near_ms": self.near_ms,
+            "near": str(self.near) if self.near else None,
+            "near_ms": self.near.ms if self.near else None,
             "lock": self.lock,
+            "db_agnostic": self.db_agnostic,
             "origin": self.origin,
         }
 
@@ -54,7 +63,6 @@ def _row(policies: PolicySet, model: type[Model]) -> Row:
     label = model._meta.label
     match policies.match(label):
         case ModelRule() as rule:
-            near = rule.near.value
             return Row(
                 label=label,
                 rule=rule.pattern,
@@ -62,14 +70,15 @@ def _row(policies: PolicySet, model: type[Model]) -> Row:
                 timeout_ms=rule.timeout.value.ms,
                 immutable=rule.immutable.value,
                 local_get=rule.local_get.value,
-                near_ms=near.ms if near else None,
+                near=rule.near.value,
                 lock=rule.lock.value,
+                db_agnostic=rule.db_agnostic.value,
                 origin=str(rule.origin),
             )
         case Off() as off:
-            return Row(label, f"{off.pattern}: off", (), None, False, False, None, False, str(off.origin))
+            return Row(label, f"{off.pattern}: off", (), None, False, False, None, False, False, str(off.origin))
         case None:
-            return Row(label, None, (), None, False, False, None, False, None)
+            return Row(label, None, (), None, False, False, None, False, False, None)
 
 
 def _in_order(rule: ModelRule) -> tuple[str, ...]:

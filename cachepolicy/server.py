@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import ipaddress
 from collections.abc import Iterator
 from typing import Any, Final
@@ -20,25 +21,27 @@ def server_problems() -> list[dict[str, Any]]:
     """Arguments for a system check per problem of the server that CACHEOPS_REDIS names: id, msg, hint and obj."""
     from cacheops.redis import redis_client
 
-    options = redis_client.connection_pool.connection_kwargs
-    return [
-        {"msg": message, "hint": hint, "obj": _OBJ, "id": f"cachepolicy.{code}"}
-        for code, message, hint in [*_connection(options), *_server(redis_client)]
-    ]
+    try:
+        pool = redis_client.connection_pool
+        found = [*_connection(pool), *_server(redis_client)]
+    except ValueError as error:  # of redis-py, about the URL
+        found = [("W036", f"this is no address of a Redis: {error}", "write one, as in redis://localhost:6379/1")]
+    return [{"msg": message, "hint": hint, "obj": _OBJ, "id": f"cachepolicy.{code}"} for code, message, hint in found]
 
 
-def _connection(options: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    waits = [name for name in ("socket_timeout", "socket_connect_timeout") if not options.get(name)]
+def _connection(pool: Any) -> Iterator[tuple[str, str, str]]:
+    options: dict[str, Any] = pool.connection_kwargs
+    waits = [name for name in ("socket_timeout", "socket_connect_timeout") if _is_default(name, options)]
     retry = options.get("retry")
     retries = getattr(retry, "_retries", 0) if retry is not None else 0
     if waits or retries:
-        left = [*(f"{name} is not set" for name in waits), *([f"{retries} retries"] if retries else [])]
+        left = [*(f"{name} is redis-py's own" for name in waits), *([f"{retries} retries"] if retries else [])]
         message = f"an unreachable Redis would hold up every read: {', '.join(left)}"
         hint = "set the timeouts to half a second or less and the retries to none, or leave them to cachepolicy"
         yield "W034", message, hint
     host = options.get("host")
     if host is not None and not _is_loopback(host):
-        if "ssl_cert_reqs" not in options and "ssl_ca_certs" not in options:
+        if not issubclass(pool.connection_class, redis.SSLConnection):
             message = (
                 f"the connection to {host} is not encrypted, and cached rows are pickles: who can write, can run code"
             )
@@ -46,6 +49,12 @@ def _connection(options: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         if not options.get("password") and not options.get("credential_provider"):
             message = f"Redis at {host} is used without a password"
             yield "W035", message, "put one into the URL, as in rediss://user:password@host"
+
+
+def _is_default(name: str, options: dict[str, Any]) -> bool:
+    """Whether an option is left out, set to wait for ever, or as redis-py has it (5 s in 8.1)."""
+    default = inspect.signature(redis.Redis).parameters[name].default
+    return options.get(name) in (None, default)
 
 
 def _is_loopback(host: str) -> bool:

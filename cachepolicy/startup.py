@@ -13,7 +13,8 @@ def checks_follow() -> bool:
 
     A server runs no checks: gunicorn would serve with a faulty policy, so there startup itself must refuse.
     """
-    program = PurePath(sys.argv[0])
+    # An embedded interpreter (mod_wsgi, uWSGI) may have no arguments at all.
+    program = PurePath(sys.argv[0] if sys.argv else "")
     return program.name in {"manage.py", "django-admin", "django-admin.exe"} or program.parts[-2:] == (
         "django",
         "__main__.py",

@@ -35,6 +35,11 @@ class Problem:
     # Django's system checks carry it on; it says which check found the problem.
     code: str = field(default="cachepolicy.E001", compare=False)
 
+    @property
+    def is_warning(self) -> bool:
+        """Whether the policy can be in force all the same: its code says W, as in Django's checks."""
+        return self.code.rpartition(".")[2].startswith("W")
+
     def __str__(self) -> str:
         place = f"{self.origin}: {self.path}" if self.path else str(self.origin)
         return f"{place}: {self.what}; {self.remedy}"

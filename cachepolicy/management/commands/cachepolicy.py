@@ -13,11 +13,13 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from cachepolicy import conf, starter
-from cachepolicy.checks import check_policies
-from cachepolicy.cli import add_check_arguments, check_files, render
+from cachepolicy.checks import model_problems, setup_problems
+from cachepolicy.cli import add_check_arguments, check_files, problems_of, render
 from cachepolicy.explain import Row, explain, find_model, rows
 from cachepolicy.policies.durations import Duration
+from cachepolicy.policies.loader import load_policies
 from cachepolicy.policies.model import PolicySet
+from cachepolicy.policies.problems import Problem
 from cachepolicy.policies.schema import json_schema
 
 
@@ -49,21 +51,12 @@ class Command(BaseCommand):
     def _check(self, options: dict[str, Any]) -> None:
         if options["files"]:
             code, output = check_files(options["files"], options["environment"], options["format"])
-            self.stdout.write(output, ending="")
-            if code:
-                sys.exit(code)
-            return
-        problems = conf.problems()
-        if problems:
-            self.stdout.write(render(problems, 1, options["format"]), ending="")
-            sys.exit(1)
-        messages = check_policies()
-        for message in messages:
-            self.stdout.write(str(message))
-        if any(message.is_serious() for message in messages):
-            sys.exit(1)
-        if options["format"] == "text":
-            self.stdout.write(f"{conf.policies().file}: no problems")
+        else:
+            code, problems = _check_own(options["environment"])
+            output = render(problems, 1 if conf.loaded() else 0, options["format"])
+        self.stdout.write(output, ending="")
+        if code:
+            sys.exit(code)
 
     def _show(self, options: dict[str, Any]) -> None:
         found = rows(_sound_policies())
@@ -86,11 +79,11 @@ class Command(BaseCommand):
     def _init(self, options: dict[str, Any]) -> None:
         file = options["file"]
         profiles = {} if conf.loaded() else getattr(settings, "CACHEOPS", {})
+        name = "policies.yaml" if file == "-" else Path(file).name
         if profiles:
-            text = starter.from_cacheops(profiles, getattr(settings, "CACHEOPS_DEFAULTS", {}), Path(file).name)
+            text = starter.from_cacheops(profiles, getattr(settings, "CACHEOPS_DEFAULTS", {}), name)
         else:
-            labels = [model._meta.label for model in apps.get_models()]
-            text = starter.from_models(labels, "policies.yaml" if file == "-" else Path(file).name)
+            text = starter.from_models([model._meta.label for model in apps.get_models()], name)
         if file == "-":
             self.stdout.write(text, ending="")
             return
@@ -99,7 +92,24 @@ class Command(BaseCommand):
                 out.write(text)
         except FileExistsError:
             raise CommandError(f"{file} exists; name another file, or - to print the starter file") from None
+        except OSError as error:
+            raise CommandError(f"{file} cannot be written: {error.strerror}", returncode=2) from None
         self.stdout.write(f"{file} written; load it in settings.py and check it with `cachepolicy check {file}`")
+
+
+def _check_own(environment: str | None) -> tuple[int, list[Problem]]:
+    """The exit code and the problems of the file in force, as itself or under another environment's overlay."""
+    problems, readable = list(conf.problems()), True
+    if conf.loaded() and (problems or environment):
+        found, readable = problems_of(conf.policies().file, environment)
+        problems = found if environment else problems
+    if not problems:
+        if conf.loaded():
+            own = conf.policies()
+            problems += model_problems(load_policies(own.file, environment) if environment else own)
+        problems += setup_problems()
+    problems = [problem for problem in problems if problem.code not in settings.SILENCED_SYSTEM_CHECKS]
+    return 2 if not readable else int(not all(problem.is_warning for problem in problems)), problems
 
 
 def _sound_policies() -> PolicySet:
@@ -115,7 +125,7 @@ def _table(found: list[Row]) -> str:
     lines = [head]
     for row in found:
         flags = [name for name in ("immutable", "local_get", "lock") if getattr(row, name)]
-        near = [f"near {Duration(row.near_ms)}"] if row.near_ms else []
+        near = [f"near {row.near}"] if row.near else []
         timeout = str(Duration(row.timeout_ms)) if row.timeout_ms else "-"
         ops = ",".join(row.ops) or "-"
         lines.append((row.label, row.rule or "none", ops, timeout, ",".join(flags + near) or "-", row.origin or "-"))

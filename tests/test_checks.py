@@ -1,0 +1,412 @@
+"""Every check of the policy and of the settings: on a small bad project it fires, on a sound one it is silent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.projects import DOOR, Project
+
+# Everything here comes close to a check without failing it.
+SOUND = """\
+version: 1
+max_staleness: 60s
+defaults: {timeout: 60s}
+models:
+  shop.article: {ops: all}
+  shop.Category: {ops: [get], immutable: true, local_get: true, timeout: 1h}
+  shop.Tag: {ops: []}
+  shop.Headline: {ops: [get]}
+  shop.Log: {ops: [fetch]}
+  shop.Cafe: off
+  contenttypes.*: off
+functions:
+  stats: {depends_on: [shop.Article], timeout: 60s}
+"""
+NO_DOOR = (
+    "settings.py: (cachepolicy.E022) cachepolicy is installed, but no policy is loaded\n"
+    f"\tHINT: add to settings.py: {DOOR}"
+)
+NO_CACHEOPS = (
+    "INSTALLED_APPS: (cachepolicy.E020) cacheops is not installed\n"
+    '\tHINT: add "cacheops" to INSTALLED_APPS, before "cachepolicy"'
+)
+EVERYTHING_INVALIDATES = 'version: 1\nmodels: {"*.*": {ops: [], timeout: 30s}}\n'
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    made = Project(tmp_path)
+    made.policies(SOUND)
+    return made
+
+
+def rules(*lines: str, functions: str = "") -> str:
+    """A policy file whose first rule stands in line 4."""
+    text = "\n".join(["version: 1", "defaults: {timeout: 30s}", "models:", *(f"  {line}" for line in lines)])
+    return text + (f"\nfunctions:\n  {functions}\n" if functions else "\n")
+
+
+def assert_errors(project: Project, *errors: str) -> None:
+    """`manage.py check` prints exactly these errors, and exits with 1."""
+    checked = project.manage("check")
+    assert checked.err == f"SystemCheckError: {_issues('ERRORS', errors)}"
+    assert checked.code == 1
+
+
+def assert_warnings(project: Project, *warnings: str) -> None:
+    """`manage.py check` prints exactly these warnings, and exits with 0."""
+    checked = project.manage("check")
+    assert checked.err == _issues("WARNINGS", warnings)
+    assert checked.code == 0
+
+
+def _issues(title: str, messages: tuple[str, ...]) -> str:
+    count = f"{len(messages)} issue{'' if len(messages) == 1 else 's'}"
+    listed = "".join(f"{message}\n" for message in messages)
+    return (
+        f"System check identified some issues:\n\n{title}:\n{listed}\nSystem check identified {count} (0 silenced).\n"
+    )
+
+
+def assert_refused(project: Project, *errors: str) -> None:
+    """A server does not start, and says exactly these errors."""
+    served = project.serve("print('started')")
+    raised = "django.core.exceptions.ImproperlyConfigured: the cache policy is refused:\n"
+    assert served.err.partition(raised)[2] == "".join(f"{error}\n" for error in errors)
+    assert (served.code, served.out) == (1, "")
+
+
+@pytest.mark.parametrize("policies", [SOUND, EVERYTHING_INVALIDATES], ids=["close calls", "*.* without ops"])
+def test_a_sound_project_passes_and_starts(project: Project, policies: str) -> None:
+    project.policies(policies)
+    checked = project.manage("check")
+    assert (checked.code, checked.out) == (0, "System check identified no issues (0 silenced).\n")
+    assert checked.err == ""
+    served = project.serve("from cachepolicy import conf; print(len(conf.policies().models))")
+    assert (served.code, served.out, served.err) == (0, f"{policies.count('ops') + policies.count('off')}\n", "")
+
+
+# The policy file against the installed models
+
+
+def test_an_unknown_model_is_refused(project: Project) -> None:
+    project.policies(
+        rules(
+            "shop.Artcle: {ops: [get]}",
+            "shop.Xyz: off",
+            "cacheops.Qwertyuiop: {}",
+            "shop.Tag: {}",
+            functions="stats: {depends_on: [shop.Tag], timeout: 1s}",
+        )
+    )
+    assert_errors(
+        project,
+        "policies.yaml:4:3: (cachepolicy.E011) models.shop.Artcle: no such model\n\tHINT: did you mean shop.Article?",
+        "policies.yaml:5:3: (cachepolicy.E011) models.shop.Xyz: no such model\n"
+        "\tHINT: the app has shop.Article, shop.Article_tags, shop.Cafe, shop.Category, shop.Headline, shop.Log, "
+        "shop.Place, shop.Tag",
+        "policies.yaml:6:3: (cachepolicy.E011) models.cacheops.Qwertyuiop: no such model\n"
+        "\tHINT: the app has no models",
+    )
+
+
+def test_a_function_that_depends_on_an_unknown_model_or_app_is_refused(project: Project) -> None:
+    project.policies(
+        rules("shop.*: {}", "ship.*: {}", functions="stats: {depends_on: [shop.Tagg, ship.Tag], timeout: 1s}")
+    )
+    assert_errors(
+        project,
+        "policies.yaml:5:3: (cachepolicy.E010) models.ship.*: no such app `ship`\n\tHINT: did you mean shop.*?",
+        "policies.yaml:7:23: (cachepolicy.E010) functions.stats.depends_on: no such app `ship`\n"
+        "\tHINT: did you mean shop.Tag?",
+        "policies.yaml:7:23: (cachepolicy.E011) functions.stats.depends_on: no such model\n"
+        "\tHINT: did you mean shop.Tag?",
+    )
+
+
+def test_an_unknown_app_is_refused(project: Project) -> None:
+    project.policies(rules("shopp.Article: {ops: [get]}", "qwerty.*: off"))
+    assert_errors(
+        project,
+        "policies.yaml:4:3: (cachepolicy.E010) models.shopp.Article: no such app `shopp`\n"
+        "\tHINT: did you mean shop.Article?",
+        "policies.yaml:5:3: (cachepolicy.E010) models.qwerty.*: no such app `qwerty`\n"
+        "\tHINT: check INSTALLED_APPS, or remove the rule",
+    )
+
+
+def test_multi_table_inheritance_is_refused_on_both_sides(project: Project) -> None:
+    project.policies(rules("shop.Place: {ops: [get]}", "shop.Cafe: {ops: [fetch]}"))
+    assert_errors(
+        project,
+        "policies.yaml:4:3: (cachepolicy.E012) models.shop.Place: shop.Cafe inherits the table of shop.Place, "
+        "and cacheops misses what is written through it\n\tHINT: write `shop.Place: off`",
+        "policies.yaml:5:3: (cachepolicy.E012) models.shop.Cafe: shop.Cafe inherits the table of shop.Place, "
+        "and cacheops misses writes to the parent's part\n\tHINT: write `shop.Cafe: off`",
+    )
+
+
+def test_caching_every_model_is_warned_of(project: Project) -> None:
+    project.policies(rules('"*.*": {ops: [get, count]}', "shop.Place: off", "shop.Cafe: off"))
+    assert_warnings(
+        project,
+        "policies.yaml:4:3: (cachepolicy.W013) models.*.*: this caches count, get of every model, sessions and "
+        "permissions too\n\tHINT: write ops: [] here, which keeps invalidation, and name the models to cache",
+    )
+
+
+def test_a_cached_relation_to_a_model_without_a_rule_is_warned_of(project: Project) -> None:
+    project.policies(rules("shop.Article: {ops: [get]}", "shop.Category: {ops: [get]}", "shop.Tag: off"))
+    assert_warnings(
+        project,
+        "policies.yaml:4:3: (cachepolicy.W014) models.shop.Article: shop.Article.tags leads to shop.Tag, which has no "
+        "rule: its changes go unseen by cached joins\n\tHINT: add `shop.Tag: {ops: []}`",
+    )
+
+
+def test_a_policy_without_rules_is_warned_of(project: Project) -> None:
+    project.policies("version: 1\n")
+    assert_warnings(
+        project,
+        "policies.yaml: (cachepolicy.W024) the policy has no rule\n"
+        "\tHINT: write rules under `models:`; `manage.py cachepolicy init -` prints a start",
+    )
+
+
+# The policy file by itself: its problems become system checks, and the door refuses a server
+
+
+def test_the_files_own_problems_are_system_checks_and_stop_a_server(project: Project) -> None:
+    project.policies("""\
+version: 1
+max_staleness: 10s
+defaults: {timeout: 10s, ops: [get]}
+models:
+  shop.Article: {timeout: 1m}
+  shop.Category: {local_get: true}
+  shop.Tag: {cache_on_save: true}
+  shop.Log: {tiemout: 5s}
+  shop.Place: {immutable: true, timeout: 1h}
+""")
+    assert_errors(
+        project,
+        "policies.yaml:5:27: (cachepolicy.E002) models.shop.Article.timeout: the timeout 1m is longer than "
+        "max_staleness, 10s in line 2\n"
+        "\tHINT: shorten it, or raise max_staleness; only an immutable table may promise longer",
+        "policies.yaml:6:30: (cachepolicy.E003) models.shop.Category.local_get: `local_get` is never invalidated, "
+        "so it needs a table that never changes\n"
+        "\tHINT: add `immutable: true`, or use `near` for a table that does change",
+        "policies.yaml:7:14: (cachepolicy.E004) models.shop.Tag.cache_on_save: `cache_on_save` stores an object "
+        "from memory, which is not the state of the database\n\tHINT: remove it; the next read fills the cache",
+        "policies.yaml:8:14: (cachepolicy.E001) models.shop.Log.tiemout: `tiemout` is no key\n"
+        "\tHINT: did you mean timeout?",
+    )
+    served = project.serve("print('started')")
+    raised = "cachepolicy.exceptions.PolicyError: 4 problems in the cache policy:\n"
+    assert [line.split(": ")[:2] for line in served.err.partition(raised)[2].splitlines()] == [
+        ["  policies.yaml:5:27", "models.shop.Article.timeout"],
+        ["  policies.yaml:6:30", "models.shop.Category.local_get"],
+        ["  policies.yaml:7:14", "models.shop.Tag.cache_on_save"],
+        ["  policies.yaml:8:14", "models.shop.Log.tiemout"],
+    ]
+    assert (served.code, served.out) == (1, "")
+
+
+def test_what_this_version_cannot_keep_is_a_system_check_and_stops_a_server(project: Project) -> None:
+    project.policies(rules("shop.Tag: {near: 1s}"))
+    assert_errors(
+        project,
+        "policies.yaml:4:20: (cachepolicy.E005) models.shop.Tag.near: this version has no near cache yet\n"
+        "\tHINT: remove `near`; the rule is then served from Redis alone",
+    )
+    served = project.serve("print('started')")
+    assert served.err.endswith(
+        "cachepolicy.exceptions.PolicyError: 1 problem in the cache policy:\n"
+        "  policies.yaml:4:20: models.shop.Tag.near: this version has no near cache yet; "
+        "remove `near`; the rule is then served from Redis alone\n"
+    )
+    assert (served.code, served.out) == (1, "")
+
+
+def test_a_missing_file_is_a_system_check_and_stops_a_server(project: Project) -> None:
+    (project.directory / "policies.yaml").unlink()
+    assert_errors(
+        project,
+        "policies.yaml: (cachepolicy.E001) the file cannot be read: No such file or directory\n"
+        "\tHINT: check the path given",
+    )
+    served = project.serve("print('started')")
+    assert (served.code, served.out) == (1, "")
+    assert served.err.endswith(
+        "cachepolicy.exceptions.PolicyError: 1 problem in the cache policy:\n"
+        "  policies.yaml: the file cannot be read: No such file or directory; check the path given\n"
+    )
+
+
+def test_the_overlay_is_chosen_by_the_environment_and_its_absence_is_refused(project: Project) -> None:
+    project.policies(SOUND + "environments: {fast: {max_staleness: 2s}}\n")
+    then = "from cachepolicy import conf; print(conf.policies().rule_for('shop.Tag').timeout.value)"
+    assert project.serve(then).out == "1m\n"
+    assert project.serve(then, CACHEPOLICY_ENVIRONMENT="fast").out == "2s\n"
+    assert project.serve(then, CACHEPOLICY_ENVIRONMENT="fats").err.endswith(
+        "  policies.yaml:1:1: environments: there is no environment `fats`; did you mean fast?\n"
+    )
+
+
+# The settings and the packages
+
+
+def test_an_installed_cachepolicy_without_the_door_is_refused(project: Project) -> None:
+    project.settings(door="")
+    assert_errors(project, NO_DOOR)
+
+
+def test_cacheops_missing_from_the_installed_apps_is_refused(project: Project) -> None:
+    project.settings(apps=("django.contrib.contenttypes", "shop", "cachepolicy"))
+    assert_errors(project, NO_CACHEOPS)
+
+
+def test_cacheops_after_cachepolicy_is_refused(project: Project) -> None:
+    project.settings(apps=("django.contrib.contenttypes", "shop", "cachepolicy", "cacheops"))
+    assert_errors(
+        project,
+        "INSTALLED_APPS: (cachepolicy.E025) cachepolicy stands before cacheops\n"
+        '\tHINT: put "cacheops" before "cachepolicy"',
+    )
+
+
+def test_another_version_of_cacheops_is_refused(project: Project) -> None:
+    project.write("shop/apps.py", _OTHER_VERSION)
+    assert_errors(
+        project,
+        "django-cacheops: (cachepolicy.E021) django-cacheops 7.3 is installed; cachepolicy is built on 7.2\n"
+        "\tHINT: pip install django-cacheops==7.2",
+    )
+
+
+_OTHER_VERSION = """\
+from django.apps import AppConfig
+
+
+class ShopConfig(AppConfig):
+    name = "shop"
+
+    def ready(self):
+        import cacheops
+
+        cacheops.__version__ = "7.3"
+"""
+_INIT = "without the line that loads policies.yaml, `manage.py cachepolicy init` makes rules of it"
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_cacheops_settings_by_hand_are_refused_on_either_side_of_the_door(project: Project, where: str) -> None:
+    by_hand = 'CACHEOPS = {"shop.*": {"ops": "all", "timeout": 9}}\nCACHEOPS_INSIDEOUT = False'
+    project.settings(**{where: by_hand})
+    assert_errors(
+        project,
+        "settings.CACHEOPS: (cachepolicy.E023) CACHEOPS is set by hand, beside policies.yaml\n"
+        f"\tHINT: remove it from settings.py; {_INIT}",
+        "settings.CACHEOPS_INSIDEOUT: (cachepolicy.E023) CACHEOPS_INSIDEOUT is set by hand, beside policies.yaml\n"
+        "\tHINT: remove it from settings.py",
+    )
+
+
+def test_settings_that_star_import_others_with_the_door_may_have_a_door_of_their_own(project: Project) -> None:
+    project.settings()
+    base = (project.directory / "settings.py").read_text(encoding="utf-8")
+    project.write("base.py", base)
+    project.write("settings.py", f"from base import *\nimport cachepolicy\n{DOOR}\n")
+    checked = project.manage("check")
+    assert (checked.code, checked.err) == (0, "")
+
+
+# Which way it is said
+
+
+def test_all_is_said_at_once(project: Project) -> None:
+    project.settings(after="CACHEOPS_DEFAULTS = {'timeout': 5}")
+    project.policies(rules("shop.Artcle: {}", "shop.Log: {ops: all}", "shop.Article: {ops: [get]}", "shop.Tag: {}"))
+    checked = project.manage("check")
+    assert [line.partition(") ")[0] for line in checked.err.splitlines() if "(cachepolicy." in line] == [
+        "policies.yaml:4:3: (cachepolicy.E011",
+        "settings.CACHEOPS_DEFAULTS: (cachepolicy.E023",
+        "policies.yaml:6:3: (cachepolicy.W014",
+    ]
+
+
+def test_silenced_checks_are_neither_said_nor_in_the_way(project: Project) -> None:
+    project.policies(rules("shop.Artcle: {ops: [get]}"))
+    project.settings(after='SILENCED_SYSTEM_CHECKS = ["cachepolicy.E011"]')
+    checked = project.manage("check")
+    assert (checked.code, checked.out) == (0, "System check identified no issues (1 silenced).\n")
+    served = project.serve("print('started')")
+    assert (served.code, served.out, served.err) == (0, "started\n", "")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["manage.py", "check"], ["-m", "django", "check"]], ids=["manage.py", "-m django"]
+)
+def test_nothing_is_cached_while_the_file_has_problems(project: Project, arguments: list[str]) -> None:
+    # Where checks follow, the settings still load: what is cached by them must be nothing.
+    project.policies(rules("shop.Tag: {ops: all, timeout: 1m, tiemout: 2m}"))
+    project.write("shop/apps.py", _PRINTS_CACHEOPS)
+    checked = project.python(*arguments, DJANGO_SETTINGS_MODULE="settings")
+    assert (checked.code, checked.out) == (1, "{}\n")
+    assert "(cachepolicy.E001) models.shop.Tag.tiemout" in checked.err
+
+
+_PRINTS_CACHEOPS = """\
+from django.apps import AppConfig
+
+
+class ShopConfig(AppConfig):
+    name = "shop"
+
+    def ready(self):
+        from django.conf import settings
+
+        print(settings.CACHEOPS)
+"""
+
+
+# A server runs no system checks: starting it must refuse instead
+
+
+def test_a_server_refuses_to_start_on_every_error_and_says_the_same(project: Project) -> None:
+    project.settings(
+        before="CACHEOPS_INSIDEOUT = False", apps=("django.contrib.contenttypes", "shop", "cachepolicy", "cacheops")
+    )
+    project.write("shop/apps.py", _OTHER_VERSION)
+    project.policies(rules("shopp.*: {}", "shop.Artcle: {}", "shop.Cafe: {ops: all}", "shop.Article: {ops: [get]}"))
+    assert_refused(
+        project,
+        "policies.yaml:4:3: (cachepolicy.E010) models.shopp.*: no such app `shopp`\n\tHINT: did you mean shop.*?",
+        "policies.yaml:5:3: (cachepolicy.E011) models.shop.Artcle: no such model\n\tHINT: did you mean shop.Article?",
+        "policies.yaml:6:3: (cachepolicy.E012) models.shop.Cafe: shop.Cafe inherits the table of shop.Place, "
+        "and cacheops misses writes to the parent's part\n\tHINT: write `shop.Cafe: off`",
+        "INSTALLED_APPS: (cachepolicy.E025) cachepolicy stands before cacheops\n"
+        '\tHINT: put "cacheops" before "cachepolicy"',
+        "django-cacheops: (cachepolicy.E021) django-cacheops 7.3 is installed; cachepolicy is built on 7.2\n"
+        "\tHINT: pip install django-cacheops==7.2",
+        "settings.CACHEOPS_INSIDEOUT: (cachepolicy.E023) CACHEOPS_INSIDEOUT is set by hand, beside policies.yaml\n"
+        "\tHINT: remove it from settings.py",
+    )
+
+
+def test_a_server_refuses_to_start_without_the_door(project: Project) -> None:
+    project.settings(door="")
+    assert_refused(project, NO_DOOR)
+
+
+def test_a_server_refuses_to_start_without_cacheops(project: Project) -> None:
+    project.settings(apps=("django.contrib.contenttypes", "shop", "cachepolicy"))
+    assert_refused(project, NO_CACHEOPS)
+
+
+def test_a_server_starts_in_spite_of_warnings(project: Project) -> None:
+    project.policies(rules("shop.Article: {ops: [get]}"))
+    served = project.serve("print('started')")
+    assert (served.code, served.out, served.err) == (0, "started\n", "")
