@@ -109,7 +109,7 @@ REFUSALS = {
     "[" * 100_000: "nested too deeply; write one flat object per line",
     "[1]": "list instead of an object; write one object per line",
     '"é\udcff"': "not UTF-8 at column 3; save the file as UTF-8",
-    '{"key": "a", "key": "b"}': "field 'key' is given twice; keep one",
+    '{"f": "read", "key": "a", "key": "b"}': "field 'key' is given twice; keep one",
     having(ok=True): (
         "unknown field 'ok'; the fields are f, invoke_ns, key, outcome, process, return_ns, rows, session, token, "
         "version, via"
@@ -152,8 +152,15 @@ def test_every_bad_line_is_reported_and_the_message_stays_short() -> None:
     with pytest.raises(HistoryError) as caught:
         History.from_jsonl("\n".join(["{}"] * 25))
     assert len(caught.value.problems) == 25
+    assert len(str(caught.value).splitlines()) == 21
     assert str(caught.value).splitlines()[0] == "line 1: no field 'process'; add it"
     assert str(caught.value).splitlines()[19:] == ["line 20: no field 'process'; add it", "and 5 more lines"]
+
+
+def test_as_many_bad_lines_as_fit_are_all_shown() -> None:
+    with pytest.raises(HistoryError) as caught:
+        History.from_jsonl("\n".join(["{}"] * 20))
+    assert str(caught.value).splitlines() == [f"line {number}: no field 'process'; add it" for number in range(1, 21)]
 
 
 def test_bytes_that_are_not_utf_8_are_refused_with_their_line(tmp_path: Path) -> None:
