@@ -175,6 +175,13 @@ class Proxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = _Connection([writer], lost_bytes=self._swallowing)
         self._connections[connection] = asyncio.current_task()
+        # Cancelled by _end(): swallowed, since the streams of Python 3.11 report a cancelled handler as an error.
+        with suppress(asyncio.CancelledError):
+            await self._pass_bytes(connection, reader, writer)
+
+    async def _pass_bytes(
+        self, connection: _Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         pumps: list[asyncio.Task[None]] = []
         try:
             if self._swallowing:

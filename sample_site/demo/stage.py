@@ -44,6 +44,7 @@ class Recording:
     process: str = "demo"
     operations: list[Operation] = field(default_factory=list)
     _filled_ns: int = 0
+    _written_ns: int = 0
 
     def starts_as(self, token: str) -> None:
         """The value before the scene."""
@@ -59,6 +60,7 @@ class Recording:
         invoke_ns = clock.now_ns()
         yield
         self._record("write", "writer", token, invoke_ns, outcome)
+        self._written_ns = clock.now_ns()
 
     def read(self, source: Callable[[], str]) -> str:
         """Read once and record what came."""
@@ -74,15 +76,18 @@ class Recording:
         return token
 
     def read_around_the_bound(self, source: Callable[[], str]) -> None:
-        """Read at once, just before the timeout of the fill, and just after it."""
+        """Read at once, half a second before the fill times out, and when the write is older than the bound."""
         self.read(source)
-        margin_ms = 500
-        passed_ms = (clock.now_ns() - self._filled_ns) // _MS_NS
-        if passed_ms < self.bound.ms - margin_ms:
-            self.stage.let_pass(self.bound.ms - margin_ms - passed_ms)
-            self.read(source)
-        self.stage.let_pass(margin_ms + 1)
+        self._let_pass_until(self._filled_ns, self.bound.ms - 500)
         self.read(source)
+        # Counted from the write: a value served now would be too old for certain, so that this read decides.
+        self._let_pass_until(self._written_ns, self.bound.ms + 100)
+        self.read(source)
+
+    def _let_pass_until(self, since_ns: int, ms: int) -> None:
+        left_ms = ms - (clock.now_ns() - since_ns) // _MS_NS
+        if left_ms > 0:
+            self.stage.let_pass(left_ms)
 
     def verdict(self) -> Verdict:
         """Judge it: DESIGN's checker, with no slack but the clock's own."""
