@@ -14,6 +14,8 @@ __all__ = ["Entry", "Given", "Layer", "read_layers"]
 
 MAX_PROBLEMS: Final = 500
 MAX_ENVIRONMENTS: Final = 16
+# Every rule is resolved once for the base and once in each environment, with the models that it depends on.
+MAX_RESOLVED: Final = 3_000
 _GENERAL: Final = "cachepolicy.E001"
 _BREAKS_PROMISE: Final = "cachepolicy.E004"
 
@@ -51,6 +53,13 @@ class Layer:
     defaults: dict[str, Given] = field(default_factory=dict)
     sections: dict[str, dict[str, Entry]] = field(default_factory=dict)
 
+    @property
+    def size(self) -> int:
+        """How much there is to resolve: the rules and the models that they depend on."""
+        entries = [entry for section in self.sections.values() for entry in section.values()]
+        named = (entry.values["depends_on"].value for entry in entries if "depends_on" in entry.values)
+        return len(entries) + sum(len(labels or ()) for labels in named)
+
     def overlaid_by(self, overlay: Layer) -> Layer:
         """This layer with what `overlay` says on top, key by key; `off` and a rule replace each other."""
         merged = Layer(overlay.max_staleness or self.max_staleness, self.defaults | overlay.defaults)
@@ -77,12 +86,13 @@ class _Reading:
         self._problems = problems
 
     def problem(self, origin: Origin, path: str, what: str, remedy: str, code: str = _GENERAL) -> None:
-        if len(self._problems) >= MAX_PROBLEMS:
-            raise _TooMany
         self._problems.append(Problem(origin, path, what, remedy, code))
+        if len(self._problems) > MAX_PROBLEMS:
+            raise _TooMany
 
     def file(self, root: nodes.Node) -> tuple[Layer, dict[str, Layer]]:
-        base, overlays = Layer(), {}
+        base = Layer()
+        overlays: dict[str, Layer] = {}
         allowed = {**schema.TOP, **dict.fromkeys(schema.SECTIONS)}
         if (items := self._mapping(root, "", "the file", "write `version: 1` and sections")) is None:
             return base, overlays
@@ -219,13 +229,20 @@ class _Reading:
 
 
 def read_layers(root: nodes.Node, problems: list[Problem]) -> tuple[Layer, dict[str, Layer]]:
-    """The base layer and the overlays by name; adds to `problems` all that is wrong with each by itself."""
+    """The base layer and the overlays by name; adds to `problems` all that is wrong with each by itself.
+
+    Where there are more than MAX_PROBLEMS, or more to resolve than MAX_RESOLVED, it gives empty layers.
+    """
     try:
-        return _Reading(problems).file(root)
+        base, overlays = _Reading(problems).file(root)
     except _TooMany:
-        what = f"there are more than {MAX_PROBLEMS} problems"
-        problems.append(Problem(root.origin, "", what, f"mend these first {MAX_PROBLEMS}"))
         return Layer(), {}
+    count = base.size * (1 + len(overlays)) + sum(overlay.size for overlay in overlays.values())
+    if count > MAX_RESOLVED:
+        what = f"there are {count} rules and dependencies, counted anew in each environment"
+        problems.append(Problem(root.origin, "", what, f"keep at most {MAX_RESOLVED}: use wildcards"))
+        return Layer(), {}
+    return base, overlays
 
 
 def _short(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -43,13 +44,7 @@ class _Resolution:
                 self._models[folded] = rule
         ceiling = self._layer.max_staleness
         bare = PolicySet(self._file, models=MappingProxyType(self._models))
-        calls = {
-            section: MappingProxyType(
-                {name: rule for name, entry in entries.items() if (rule := self._call_rule(section, entry, bare))}
-            )
-            for section in schema.CALL_SECTIONS
-            for entries in [self._layer.sections.get(section, {})]
-        }
+        calls = {section: self._call_rules(section, bare) for section in schema.CALL_SECTIONS}
         return (
             PolicySet(
                 file=self._file,
@@ -61,6 +56,11 @@ class _Resolution:
             self._problems,
         )
 
+    def _call_rules(self, section: str, models: PolicySet) -> Mapping[str, CallRule]:
+        entries = self._layer.sections.get(section, {})
+        rules = {name: self._call_rule(section, entry, models) for name, entry in entries.items()}
+        return MappingProxyType({name: rule for name, rule in rules.items() if rule is not None})
+
     def _model_rule(self, entry: Entry) -> ModelRule | None:
         def effective(key: str, built_in: Any) -> Sourced[Any]:
             return _sourced(entry.values.get(key) or self._layer.defaults.get(key), built_in)
@@ -68,16 +68,20 @@ class _Resolution:
         timeout = self._timeout(entry)
         if timeout is None:
             return None
+        def unread(key: str) -> bool:
+            given = entry.values.get(key) or self._layer.defaults.get(key)
+            return given is not None and given.value is None
+
         immutable, local_get = effective("immutable", False), effective("local_get", False)
         ops = effective("ops", frozenset())
-        if local_get.value and not immutable.value:
+        if local_get.value and not immutable.value and not unread("immutable"):
             what = "`local_get` is never invalidated, so it needs a table that never changes"
             remedy = "add `immutable: true`, or use `near` for a table that does change"
-            self._problem(local_get.origin, f"{entry.path}.local_get", what, remedy, _NEEDS_IMMUTABLE)
-        if local_get.value and "get" not in ops.value:
+            self._problem(local_get.origin, entry.values["local_get"].path, what, remedy, _NEEDS_IMMUTABLE)
+        if local_get.value and "get" not in ops.value and not unread("ops"):
             what, remedy = "`local_get` serves the op get, which this rule does not cache", "add get to `ops`"
-            self._problem(local_get.origin, f"{entry.path}.local_get", what, remedy)
-        bound = self._bounded(timeout, exempt=immutable.value)
+            self._problem(local_get.origin, entry.values["local_get"].path, what, remedy)
+        bound = self._bounded(timeout, exempt=immutable.value or unread("immutable"))
         return ModelRule(
             pattern=entry.name,
             origin=entry.origin,
@@ -155,9 +159,7 @@ class _Resolution:
         return ceiling
 
     def _problem(self, origin: Origin, path: str, what: str, remedy: str, code: str = _GENERAL) -> None:
-        problem = Problem(origin, path, what, remedy, code)
-        if problem not in self._problems:
-            self._problems.append(problem)
+        self._problems.append(Problem(origin, path, what, remedy, code))
 
 
 def _sourced(given: Given | None, built_in: Any) -> Sourced[Any]:

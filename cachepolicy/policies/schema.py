@@ -49,31 +49,36 @@ _VARY_FORMS: Final = ("language", "timezone", "user", "host", "header:Accept", "
 
 def _duration(node: nodes.Node, complain: Complain) -> Duration | None:
     if not isinstance(node, nodes.Scalar):
-        return complain(node.origin, "a duration is expected here", "write one, as in 30s")
+        complain(node.origin, "a duration is expected here", "write one, as in 30s")
+        return None
     try:
         return Duration.parse(node.text)
     except ValueError as error:
-        return complain(node.origin, f"{quoted(node.text)} is not a duration", str(error))
+        complain(node.origin, f"{quoted(node.text)} is not a duration", str(error))
+        return None
 
 
 def _flag(node: nodes.Node, complain: Complain) -> bool | None:
     if isinstance(node, nodes.Scalar) and node.plain and node.text in ("true", "false"):
         return node.text == "true"
     shown = quoted(node.text) if isinstance(node, nodes.Scalar) else "this"
-    return complain(node.origin, f"{shown} is not a boolean", "write true or false, without quotes")
+    complain(node.origin, f"{shown} is not a boolean", "write true or false, without quotes")
+    return None
 
 
 def _version(node: nodes.Node, complain: Complain) -> int | None:
     if isinstance(node, nodes.Scalar) and node.plain and node.text == "1":
         return 1
     shown = quoted(node.text) if isinstance(node, nodes.Scalar) else "this"
-    return complain(node.origin, f"{shown} is not a version of the language", "write `version: 1`")
+    complain(node.origin, f"{shown} is not a version of the language", "write `version: 1`")
+    return None
 
 
 def _texts(node: nodes.Node, complain: Complain, of: str, example: str) -> list[nodes.Scalar] | None:
     """The scalars of a list without duplicates."""
     if not isinstance(node, nodes.Sequence):
-        return complain(node.origin, f"a list of {of} is expected here", f"write {example}")
+        complain(node.origin, f"a list of {of} is expected here", f"write {example}")
+        return None
     texts: dict[str, nodes.Scalar] = {}
     for item in node.items:
         if not isinstance(item, nodes.Scalar):
@@ -92,17 +97,19 @@ def _ops(node: nodes.Node, complain: Complain) -> frozenset[str] | None:
         if node.text in OPS:
             return frozenset({node.text})
         remedy = _instead(node.text, (*OPS, "all"), "write `all`, or a list of " + ", ".join(OPS))
-        return complain(node.origin, f"{quoted(node.text)} is no op", remedy)
+        complain(node.origin, f"{quoted(node.text)} is no op", remedy)
+        return None
     ops = _texts(node, complain, "ops", "[get, fetch]")
     if ops is None:
         return None
-    for op in ops:
+    wrong = [op for op in ops if op.text not in OPS]
+    for op in wrong:
         if op.text == "all":
             complain(op.origin, "`all` stands in a list", "write `ops: all`")
-        elif op.text not in OPS:
+        else:
             remedy = _instead(op.text, OPS, "choose from " + ", ".join(OPS))
             complain(op.origin, f"{quoted(op.text)} is no op", remedy)
-    return frozenset(op.text for op in ops)
+    return None if wrong else frozenset(op.text for op in ops)
 
 
 def _labels(node: nodes.Node, complain: Complain) -> tuple[str, ...] | None:
@@ -110,11 +117,12 @@ def _labels(node: nodes.Node, complain: Complain) -> tuple[str, ...] | None:
     if labels is None:
         return None
     if not labels:
-        return complain(node.origin, "this list is empty", "name the models, as in [news.Article], or remove the key")
-    for label in labels:
-        if not LABEL.fullmatch(label.text):
-            complain(label.origin, f"{quoted(label.text)} is not a model", "write app.Model, as in news.Article")
-    return tuple(label.text for label in labels)
+        complain(node.origin, "this list is empty", "name the models, as in [news.Article], or remove the key")
+        return None
+    wrong = [label for label in labels if not LABEL.fullmatch(label.text)]
+    for label in wrong:
+        complain(label.origin, f"{quoted(label.text)} is not a model", "write app.Model, as in news.Article")
+    return None if wrong else tuple(label.text for label in labels)
 
 
 def _vary(node: nodes.Node, complain: Complain) -> tuple[str, ...] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import redis
 from redis.backoff import NoBackoff
@@ -36,8 +36,7 @@ class Client(redis.Redis):
     @classmethod
     def from_url(cls, url: str, **kwargs: Any) -> Client:
         """A client for a URL; options in its query string win over the defaults."""
-        client: Client = super().from_url(url, **{**_defaults(), **kwargs})
-        return client
+        return cast(Client, super().from_url(url, **{**_defaults(), **kwargs}))
 
     def get(self, name: Any) -> Any:
         """The value of a key; None where Redis cannot be reached, since cacheops' `@cached` would raise instead."""
@@ -60,4 +59,4 @@ class Client(redis.Redis):
     def brpoplpush(self, src: Any, dst: Any, timeout: Any = 0) -> Any:
         """Wait for a lock's signal in turns shorter than the socket timeout; cacheops loops until the lock is free."""
         longest = TIMEOUT_S / 2
-        return super().brpoplpush(src, dst, timeout=min(timeout or longest, longest))  # type: ignore[arg-type]
+        return super().brpoplpush(src, dst, timeout=min(timeout or longest, longest))

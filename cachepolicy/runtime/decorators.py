@@ -62,9 +62,10 @@ def cached_as(
         resolve = lambda: list(samples)  # noqa: E731
     bound_s = _seconds_within(timeout, longest)
 
-    def upstream() -> Callable[[Callable[[_Call], Any]], Callable[[_Call], Any]]:
+    def upstream(function: Callable[[_Call], Any]) -> Callable[[_Call], Any]:
         # keep_fresh makes cacheops create the stamps before the call, so a write during it refuses the fill.
-        return cast(Any, cacheops.cached_as(*resolve(), timeout=bound_s, lock=lock, keep_fresh=keep_fresh))
+        decorator = cacheops.cached_as(*_with_m2m(resolve()), timeout=bound_s, lock=lock, keep_fresh=keep_fresh)
+        return cast("Callable[[_Call], Any]", decorator(function))
 
     return lambda function: _wrap(function, upstream, extra)
 
@@ -92,10 +93,25 @@ def cached(
         longest = rule.timeout.value
     bound_s = _seconds_within(timeout, longest)
 
-    def upstream() -> Callable[[Callable[[_Call], Any]], Callable[[_Call], Any]]:
-        return cast(Any, cacheops.cached(timeout=bound_s))
+    def upstream(function: Callable[[_Call], Any]) -> Callable[[_Call], Any]:
+        return cast("Callable[[_Call], Any]", cacheops.cached(timeout=bound_s)(function))
 
     return lambda function: _wrap(function, upstream, extra, bypass=_in_dirty_transaction)
+
+
+def _with_m2m(samples: list[Any]) -> list[Any]:
+    """The samples, with the tables of their many-to-many fields: `article.tags.add()` writes to neither model's own."""
+    tables = []
+    for model in samples:
+        is_model = isinstance(model, type) and issubclass(model, models.Model)
+        fields: Any = model._meta.many_to_many if is_model else ()
+        for through in (field.remote_field.through for field in fields):
+            if through._meta.auto_created:
+                links = through.objects.all()
+                # cacheops asks for a rule of its own for each sample; the link table lives by its model's.
+                links._cacheprofile = model.objects.all()._cacheprofile.copy()
+                tables.append(links)
+    return [*samples, *tables]
 
 
 class _Call:
@@ -112,7 +128,7 @@ class _Call:
 
 def _wrap(
     function: Callable[P, R],
-    upstream: Callable[[], Callable[[Callable[[_Call], Any]], Callable[[_Call], Any]]],
+    upstream: Callable[[Callable[[_Call], Any]], Callable[[_Call], Any]],
     extra: Any,
     bypass: Callable[[], bool] | None = None,
 ) -> Callable[P, R]:
@@ -125,7 +141,7 @@ def _wrap(
         nonlocal cacheable
         with building:
             if cacheable is None:
-                cacheable = upstream()(functools.wraps(function)(lambda call: function(*call.args, **call.kwargs)))
+                cacheable = upstream(functools.wraps(function)(lambda call: function(*call.args, **call.kwargs)))
         return cacheable
 
     def call_of(args: Any, kwargs: Any) -> _Call:

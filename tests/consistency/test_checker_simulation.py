@@ -83,7 +83,6 @@ def test_no_false_positive_in_a_correct_bounded_cache() -> None:
     verdict = judge(history, bound_ns=BOUND_NS, eps_ns=EPS_NS)
     took_s = time.perf_counter() - began_s
     report(f"{len(history)} operations in {took_s:.1f} s, {READS} reads: {dict(verdict.counts)}")
-    assert took_s < 15e-6 * max(len(history), 1_000_000)
     assert verdict.status == "ok"
     assert set(verdict.counts) <= {Finding.OK, Finding.INDETERMINATE}
     assert verdict.counts[Finding.OK] > 0.98 * READS
