@@ -8,7 +8,7 @@ from typing import Final
 
 from cachepolicy.exceptions import PolicyError, UnreadableError
 from cachepolicy.policies import nodes
-from cachepolicy.policies.layers import read_layers
+from cachepolicy.policies.layers import MAX_PROBLEMS, read_layers
 from cachepolicy.policies.model import PolicySet
 from cachepolicy.policies.problems import Origin, Problem, did_you_mean, quoted
 from cachepolicy.policies.resolution import resolve
@@ -32,21 +32,36 @@ def parse_policies(data: bytes, file: str = "policies.yaml", environment: str | 
     root, problems = nodes.parse(data, file)
     if root is None:
         start = Origin(file, 1, 1)
-        raise PolicyError(problems or [Problem(start, "", "the file is empty", "write `version: 1` and rules")])
+        raise _error(problems or [Problem(start, "", "the file is empty", "write `version: 1` and rules")])
     base, overlays = read_layers(root, problems)
     policies, found = resolve(file, base, overlays, None)
     problems += found
     # Every overlay is checked, not only the chosen one: the mistake in production's must show in the team's CI.
     for name in overlays:
         overlaid, found = resolve(file, base, overlays, name)
-        problems += (problem for problem in found if problem not in problems)
+        problems += found
         if name == environment:
             policies = overlaid
     if environment is not None and environment not in overlays and not problems:
         problems.append(_unknown_environment(file, environment, list(overlays)))
     if problems:
-        raise PolicyError(sorted(problems))
+        raise _error(problems)
     return policies
+
+
+def _error(problems: list[Problem]) -> PolicyError:
+    """Every problem once and sorted, or the first ones where there are more than anyone reads."""
+    # What is wrong with the base is found again in each environment.
+    found = sorted(set(problems), key=_place)
+    if len(found) > MAX_PROBLEMS:
+        what, remedy = f"there are more than {MAX_PROBLEMS} problems", f"mend these first {MAX_PROBLEMS}"
+        found = [Problem(Origin(found[0].origin.file, 1, 1), "", what, remedy), *found[:MAX_PROBLEMS]]
+    return PolicyError(found)
+
+
+def _place(problem: Problem) -> tuple[int, int, str, str, str]:
+    # All are of one file; tuples compare ten times faster than dataclasses, and there may be thousands.
+    return problem.origin.line, problem.origin.column, problem.path, problem.what, problem.remedy
 
 
 def _unknown_environment(file: str, environment: str, known: list[str]) -> Problem:
@@ -74,5 +89,5 @@ def _shown(path: Path) -> str:
     """The path as people in the project write it: relative to where they stand, where that is shorter."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
-    except (ValueError, OSError):
+    except (ValueError, OSError, RuntimeError):  # RuntimeError: a loop of symbolic links, before Python 3.13
         return str(path)

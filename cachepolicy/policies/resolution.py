@@ -65,13 +65,13 @@ class _Resolution:
         def effective(key: str, built_in: Any) -> Sourced[Any]:
             return _sourced(entry.values.get(key) or self._layer.defaults.get(key), built_in)
 
-        timeout = self._timeout(entry)
-        if timeout is None:
-            return None
         def unread(key: str) -> bool:
             given = entry.values.get(key) or self._layer.defaults.get(key)
             return given is not None and given.value is None
 
+        timeout = self._timeout(entry)
+        if timeout is None:
+            return None
         immutable, local_get = effective("immutable", False), effective("local_get", False)
         ops = effective("ops", frozenset())
         if local_get.value and not immutable.value and not unread("immutable"):
