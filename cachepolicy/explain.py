@@ -23,7 +23,7 @@ class Row:
 
     `as_json` has exactly these keys: label, rule, ops, timeout_ms, immutable, local_get, near, near_ms, lock,
     db_agnostic and origin. `near` is its duration as text and `near_ms` in milliseconds. Null stands for what there
-    is not: rule and origin where no rule matches, timeout_ms where nothing is cached, near where there is none.
+    is not: rule and origin where no rule matches, timeout_ms there and with `off`, near where there is none.
     """
 
     label: str
@@ -147,7 +147,8 @@ def _blind_spots(policies: PolicySet, model: type[Model]) -> Iterator[str]:
     label = model._meta.label
     yield f"raw SQL, and writes of programs that are not this project, to {model._meta.db_table}"
     yield f"{label}.objects.update(), bulk_update() and save() of F() expressions (invalidated_update() does)"
-    joined = sorted({other._meta.label for _, other in relations(model)})
+    to_one = {field.name for field in model._meta.fields}
+    joined = sorted({other._meta.label for name, other in relations(model) if name in to_one})
     if joined:
         yield f"changes of {', '.join(joined)} in reads with select_related()"
     unruled = [

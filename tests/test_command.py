@@ -1,0 +1,397 @@
+"""`manage.py cachepolicy`: what each sub-command prints and exits with."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from django.core.management import call_command
+
+from cachepolicy.explain import explain, find_model, rows
+from cachepolicy.policies.loader import parse_policies
+from cachepolicy.policies.model import PolicySet
+from cachepolicy.policies.schema import json_schema
+from tests.projects import Project
+
+SITE = Path(__file__).resolve().parent.parent / "sample_site"
+POLICIES = """\
+version: 1
+max_staleness: 60s
+defaults: {timeout: 45s}
+models:
+  shop.Article: {ops: [fetch, get], lock: true}
+  shop.Category: {ops: [get], immutable: true, local_get: true, timeout: 1h}
+  shop.Cafe: off
+  "shop.*": {ops: [], db_agnostic: true}
+environments:
+  fast: {max_staleness: 2s}
+  wrong: {models: {shop.Artcle: {ops: all}}}
+"""
+KEYS = [
+    "label",
+    "rule",
+    "ops",
+    "timeout_ms",
+    "immutable",
+    "local_get",
+    "near",
+    "near_ms",
+    "lock",
+    "db_agnostic",
+    "origin",
+]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    made = Project(tmp_path)
+    made.policies(POLICIES)
+    return made
+
+
+# show
+
+
+def test_show_prints_a_row_for_each_installed_model(project: Project) -> None:
+    shown = project.manage("cachepolicy", "show")
+    assert (shown.code, shown.err) == (0, "")
+    assert (
+        shown.out
+        == """\
+model                     rule            ops        timeout  also                 origin
+contenttypes.ContentType  none            -          -        -                    -
+shop.Article              shop.Article    get,fetch  45s      lock                 policies.yaml:5:3
+shop.Cafe                 shop.Cafe: off  -          -        -                    policies.yaml:7:3
+shop.Category             shop.Category   get        1h       immutable,local_get  policies.yaml:6:3
+shop.Headline             shop.*          -          45s      -                    policies.yaml:8:3
+shop.Log                  shop.*          -          45s      -                    policies.yaml:8:3
+shop.Place                shop.*          -          45s      -                    policies.yaml:8:3
+shop.Tag                  shop.*          -          45s      -                    policies.yaml:8:3
+"""
+    )
+
+
+def test_show_as_json_has_exactly_these_keys_and_values(project: Project) -> None:
+    shown = project.manage("cachepolicy", "show", "--format", "json")
+    assert (shown.code, shown.err) == (0, "")
+    found = {row["label"]: row for row in shown.json}
+    assert [list(row) for row in shown.json] == [KEYS] * 8
+    assert list(found) == sorted(found)
+    nothing = {
+        "ops": [],
+        "timeout_ms": None,
+        "immutable": False,
+        "local_get": False,
+        "near": None,
+        "near_ms": None,
+        "lock": False,
+        "db_agnostic": False,
+    }
+    assert found["contenttypes.ContentType"] == {
+        **nothing,
+        "label": "contenttypes.ContentType",
+        "rule": None,
+        "origin": None,
+    }
+    assert found["shop.Cafe"] == {
+        **nothing,
+        "label": "shop.Cafe",
+        "rule": "shop.Cafe: off",
+        "origin": "policies.yaml:7:3",
+    }
+    assert found["shop.Article"] == {
+        **nothing,
+        "label": "shop.Article",
+        "rule": "shop.Article",
+        "ops": ["get", "fetch"],
+        "timeout_ms": 45_000,
+        "lock": True,
+        "origin": "policies.yaml:5:3",
+    }
+    assert found["shop.Category"] == {
+        **nothing,
+        "label": "shop.Category",
+        "rule": "shop.Category",
+        "ops": ["get"],
+        "timeout_ms": 3_600_000,
+        "immutable": True,
+        "local_get": True,
+        "origin": "policies.yaml:6:3",
+    }
+    assert found["shop.Tag"] == {
+        **nothing,
+        "label": "shop.Tag",
+        "rule": "shop.*",
+        "timeout_ms": 45_000,
+        "db_agnostic": True,
+        "origin": "policies.yaml:8:3",
+    }
+
+
+def test_show_follows_the_environment(project: Project) -> None:
+    shown = project.manage("cachepolicy", "show", "--format", "json", CACHEPOLICY_ENVIRONMENT="fast")
+    timeouts = {row["label"]: row["timeout_ms"] for row in shown.json}
+    assert (timeouts["shop.Article"], timeouts["shop.Category"], timeouts["shop.Cafe"]) == (2_000, 3_600_000, None)
+
+
+def test_show_of_the_sample_site_names_each_of_its_models(capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("cachepolicy", "show", "--format", "json")
+    found = {row["label"]: row for row in json.loads(capsys.readouterr().out)}
+    assert {"news.Article", "news.Country", "auth.User", "sessions.Session"} <= found.keys()
+    assert found["news.Country"]["local_get"] is True
+    assert found["news.Article"]["timeout_ms"] == 60_000
+    assert re.fullmatch(r"(.*/)?policies\.yaml:\d+:3", found["news.Article"]["origin"])
+
+
+def policies_with(rule: str) -> PolicySet:
+    return parse_policies(f"version: 1\nmodels:\n  news.Article: {rule}\n".encode())
+
+
+def test_a_near_cache_is_shown_as_text_and_in_milliseconds() -> None:
+    policies = policies_with("{timeout: 60s, near: 1500ms}")
+    (row,) = (row.as_json() for row in rows(policies) if row.label == "news.Article")
+    assert (row["near"], row["near_ms"]) == ("1s500ms", 1_500)
+
+
+# explain
+
+
+def test_explain_says_which_rule_won_where_each_value_is_from_and_what_goes_unseen(project: Project) -> None:
+    explained = project.manage("cachepolicy", "explain", "shop.article")
+    assert (explained.code, explained.err) == (0, "")
+    assert (
+        explained.out
+        == """\
+shop.Article
+  shop.Article: policies.yaml:5:3, wins
+  shop.*: policies.yaml:8:3, passed over: rules do not add up, the closest one alone counts
+  *.*: no rule
+effective values
+  ops: get, fetch  (policies.yaml:5:23)
+  timeout: 45s: no cached read is older  (policies.yaml:3:21)
+  immutable: false  (built in)
+  local_get: false  (built in)
+  lock: true  (policies.yaml:5:43)
+  db_agnostic: false  (built in)
+what will not invalidate its cached reads (they are right again within 45s)
+  - raw SQL, and writes of programs that are not this project, to shop_article
+  - shop.Article.objects.update(), bulk_update() and save() of F() expressions (invalidated_update() does)
+  - changes of shop.Category in reads with select_related()
+  - writes in subqueries' tables: exclude() over a reverse relation, order_by() over a relation, extra(tables=…)
+"""
+    )
+
+
+def explained(rule: str) -> list[str]:
+    return explain(policies_with(rule), find_model("news.Article")).splitlines()
+
+
+def test_explain_of_a_model_that_is_off_says_so() -> None:
+    assert explained("off") == [
+        "news.Article",
+        "  news.Article: policies.yaml:3:3, wins: off",
+        "  news.*: no rule",
+        "  *.*: no rule",
+        "  not cached; its writes invalidate nothing",
+    ]
+
+
+def test_explain_of_a_model_without_a_rule_says_so() -> None:
+    policies = policies_with("off")
+    assert explain(policies, find_model("NEWS.tag")).splitlines() == [
+        "news.Tag",
+        "  news.Tag: no rule",
+        "  news.*: no rule",
+        "  *.*: no rule",
+        "  not cached: no rule matches; its writes invalidate nothing",
+    ]
+
+
+def test_explain_names_the_models_without_a_rule_that_cached_joins_may_touch() -> None:
+    model = find_model("news.Article")
+    (line,) = (line for line in explained("{timeout: 1s, ops: [get]}") if "without a rule" in line)
+    named = set(re.findall(r"(\w+\.\w+) \(by \w+\)", line))
+    related = [*model._meta.fields, *model._meta.many_to_many]
+    expected = {field.related_model._meta.label for field in related if field.related_model}
+    assert {"news.Category", "news.Tag"} <= expected
+    assert named == expected
+    ruled = parse_policies(b'version: 1\nmodels: {"*.*": {timeout: 1s}}\n')
+    assert "without a rule" not in explain(ruled, model)
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("news.Artcle", "no model news.Artcle; did you mean news.Article?"),
+        ("qqqqqqqqqqqq", "no model qqqqqqqqqqqq; see `show` for all of them"),
+    ],
+)
+def test_explain_of_an_unknown_model_says_what_to_write(label: str, message: str) -> None:
+    with pytest.raises(LookupError, match=f"^{re.escape(message)}$"):
+        find_model(label)
+
+
+def test_explain_of_an_unknown_model_exits_with_1(project: Project) -> None:
+    explained = project.manage("cachepolicy", "explain", "shop.Artcle")
+    assert (explained.code, explained.out) == (1, "")
+    assert explained.err == "CommandError: no model shop.Artcle; did you mean shop.Article?\n"
+
+
+# check
+
+
+def test_check_of_a_sound_policy_exits_with_0(project: Project) -> None:
+    checked = project.manage("cachepolicy", "check")
+    assert (checked.code, checked.out, checked.err) == (0, "1 file checked: no problems\n", "")
+
+
+def test_check_sees_what_does_not_fit_the_models_and_counts_warnings_apart(project: Project) -> None:
+    project.policies(POLICIES.replace("shop.Cafe: off", "shop.Cafee: off"))
+    checked = project.manage("cachepolicy", "check")
+    misfit = "policies.yaml:7:3: models.shop.Cafee: no such model; did you mean shop.Cafe?\n"
+    assert (checked.code, checked.out) == (1, misfit + "1 file checked: 1 problem\n")
+    project.policies("version: 1\n")
+    checked = project.manage("cachepolicy", "check")
+    assert (checked.code, checked.out) == (
+        0,
+        "policies.yaml: the policy has no rule; write rules under `models:`; "
+        "`manage.py cachepolicy init -` prints a start\n1 file checked: no problems, 1 warning\n",
+    )
+
+
+def test_check_has_the_formats_of_the_script(project: Project) -> None:
+    project.policies("version: 1\nmodels: {shop.Article: {timeout: 1s, ops: get}, shop.Category: {timeout: 1s}}\n")
+    as_json = project.manage("cachepolicy", "check", "--format", "json")
+    (problem,) = as_json.json["problems"]
+    assert (as_json.code, problem["code"], problem["line"], problem["column"]) == (0, "cachepolicy.W014", 2, 10)
+    github = project.manage("cachepolicy", "check", "--format", "github")
+    assert github.out == (
+        "::warning file=policies.yaml,line=2,col=10::models.shop.Article: shop.Article.tags leads to shop.Tag, "
+        "which has no rule: its changes go unseen by cached joins; add `shop.Tag: {ops: []}`\n"
+    )
+
+
+def test_check_under_another_environment_sees_its_misfits(project: Project) -> None:
+    checked = project.manage("cachepolicy", "check", "--environment", "wrong")
+    misfit = "policies.yaml:11:20: models.shop.Artcle: no such model; did you mean shop.Article?\n"
+    assert (checked.code, checked.out) == (1, misfit + "1 file checked: 1 problem\n")
+    fast = project.manage("cachepolicy", "check", "--environment", "fast")
+    assert (fast.code, fast.out) == (0, "1 file checked: no problems\n")
+
+
+def test_check_of_named_files_is_the_scripts(project: Project) -> None:
+    project.write("other.yaml", "version: 2\n")
+    checked = project.manage("cachepolicy", "check", "other.yaml", "policies.yaml")
+    wrong = "other.yaml:1:10: version: `2` is not a version of the language; write `version: 1`\n"
+    assert (checked.code, checked.out) == (1, wrong + "2 files checked: 1 problem\n")
+
+
+def test_a_faulty_or_missing_file_is_checked_but_neither_shown_nor_explained(project: Project) -> None:
+    refused = "CommandError: the policy file has problems; see `manage.py cachepolicy check`\n"
+    project.policies("version: 1\nmodels: {shop.Tag: {}}\n")
+    checked = project.manage("cachepolicy", "check")
+    assert (checked.code, checked.out) == (
+        1,
+        "policies.yaml:2:10: models.shop.Tag: this rule has no timeout; give it one, or give `defaults` one\n"
+        "1 file checked: 1 problem\n",
+    )
+    shown = project.manage("cachepolicy", "show")
+    assert (shown.code, shown.out, shown.err) == (1, "", refused)
+    (project.directory / "policies.yaml").unlink()
+    checked = project.manage("cachepolicy", "check")
+    assert (checked.code, checked.out) == (
+        2,
+        "policies.yaml: the file cannot be read: No such file or directory; check the path given\n"
+        "1 file checked: 1 problem\n",
+    )
+    explained = project.manage("cachepolicy", "explain", "shop.Tag")
+    assert (explained.code, explained.out, explained.err) == (1, "", refused)
+
+
+def test_without_the_door_check_says_so_and_show_refuses(project: Project) -> None:
+    project.settings(door="")
+    checked = project.manage("cachepolicy", "check")
+    assert (checked.code, checked.out) == (
+        1,
+        "settings.py: cachepolicy is installed, but no policy is loaded; add to settings.py: "
+        'globals().update(cachepolicy.settings(BASE_DIR / "policies.yaml"))\nno files checked: 1 problem\n',
+    )
+    shown = project.manage("cachepolicy", "show")
+    assert (shown.code, shown.err) == (
+        1,
+        "CommandError: no policy is loaded; see `manage.py cachepolicy check`\n",
+    )
+
+
+# schema and init
+
+
+def test_schema_prints_the_json_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("cachepolicy", "schema")
+    assert json.loads(capsys.readouterr().out) == json_schema()
+
+
+def test_init_writes_a_file_that_names_every_model_and_refuses_to_overwrite(project: Project) -> None:
+    again = project.manage("cachepolicy", "init")
+    assert (again.code, again.out, again.err) == (
+        1,
+        "",
+        "CommandError: policies.yaml exists; name another file, or - to print the starter file\n",
+    )
+    assert (project.directory / "policies.yaml").read_text(encoding="utf-8") == POLICIES
+    (project.directory / "policies.yaml").unlink()
+    project.settings(door="")
+    written = project.manage("cachepolicy", "init")
+    assert (written.code, written.err) == (0, "")
+    assert written.out == (
+        "policies.yaml written; load it in settings.py and check it with `cachepolicy check policies.yaml`\n"
+    )
+    project.settings()
+    shown = project.manage("cachepolicy", "show", "--format", "json")
+    assert {(row["rule"] == row["label"], row["timeout_ms"], len(row["ops"])) for row in shown.json} == {
+        (True, 60_000, 0)
+    }
+    checked = project.manage("check")
+    assert (checked.code, checked.err) == (0, "")
+
+
+def test_init_prints_to_stdout_and_reports_what_it_cannot_write(project: Project) -> None:
+    printed = project.manage("cachepolicy", "init", "-")
+    assert (printed.code, printed.err) == (0, "")
+    assert parse_policies(printed.out.encode()).models.keys() >= {"shop.article", "shop.tag"}
+    assert "`cachepolicy check policies.yaml`" in printed.out
+    assert sorted(path.name for path in project.directory.glob("*.yaml")) == ["policies.yaml"]
+    nowhere = project.manage("cachepolicy", "init", "no/such.yaml")
+    assert (nowhere.code, nowhere.out, nowhere.err) == (
+        2,
+        "",
+        "CommandError: no/such.yaml cannot be written: No such file or directory\n",
+    )
+
+
+def test_init_from_a_cacheops_dict_gives_real_models_the_same_profiles(project: Project) -> None:
+    by_hand = (
+        "CACHEOPS_DEFAULTS = {'timeout': 3600, 'ops': ('get', 'fetch')}\n"
+        "CACHEOPS = {'shop.tag': {'ops': 'all', 'lock': True}, 'shop.log': None, "
+        "'shop.*': {'timeout': 900}, '*.*': {'ops': ()}}"
+    )
+    print_profiles = """
+from cacheops.conf import model_profile
+from django.apps import apps
+for model in apps.get_models():
+    profile = model_profile(model)
+    print(model._meta.label, profile and sorted((key, sorted(v) if key == 'ops' else v) for key, v in profile.items()))
+"""
+    project.settings(before=by_hand, door="", after="SILENCED_SYSTEM_CHECKS = ['cachepolicy.E022']")
+    (project.directory / "policies.yaml").unlink()
+    before = project.serve(print_profiles)
+    assert (before.code, before.err) == (0, "")
+    assert project.manage("cachepolicy", "init").code == 0
+    project.settings(after="SILENCED_SYSTEM_CHECKS = ['cachepolicy.E012']")
+    after = project.serve(print_profiles)
+    assert (after.code, after.err) == (0, "")
+    assert after.out == before.out
+    assert after.out.count("3600") == 2
+    assert "shop.Log None" in after.out
