@@ -9,10 +9,33 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from cachepolicy import signals
+
 __all__ = ["TIMEOUT_S", "Client"]
 
 # redis-py 8.1 left to itself waits 2.8 s for a refused connection and 58 s for a hung one, per command.
 TIMEOUT_S: Final = 0.5
+
+
+# SHA-1 of cacheops' scripts as registered: with and without INSIDEOUT, and for Redis before and since 7.
+_FILLS: Final = frozenset(
+    {
+        "43c56897fe581fb7eefdc1f00d6db8bc0ed5318e",
+        "93caee718597fa57f2c358b06f9d7f5cb05a233d",
+        "76f365ace541416bbf41c63396d6f65797ca54e7",
+    }
+)
+_INVALIDATIONS: Final = frozenset(
+    {"0605214935a9ffcd4b9e5779300302540ff08da4", "3fc258d735c924d5652fceb90b41bea1f1f29e4b"}
+)
+
+
+def _tell(sha: str, keys_and_args: tuple[Any, ...], *, done: bool) -> None:
+    # Both kinds of script take the prefix first, then the entry's key or the table.
+    if sha in _FILLS:
+        signals.fill.send(sender=Client, key=str(keys_and_args[1]), stored=done)
+    elif sha in _INVALIDATIONS:
+        signals.invalidation.send(sender=Client, table=str(keys_and_args[1]), sent=done)
 
 
 def _defaults() -> dict[str, Any]:
@@ -51,10 +74,19 @@ class Client(redis.Redis):
         return self.set(name, value, ex=time)
 
     def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
-        """Run a script; where cacheops' keep_fresh got no stamps, since Redis failed then, the fill is given up."""
+        """Run a script and tell what became of it; without stamps, since Redis failed, a keep_fresh fill is given up."""
         if None in keys_and_args:
             raise redis.ConnectionError("Redis could not be reached before the function was called")
-        return super().evalsha(sha, numkeys, *keys_and_args)
+        try:
+            reply = super().evalsha(sha, numkeys, *keys_and_args)
+        except redis.exceptions.NoScriptError:
+            raise  # redis-py loads the script and calls again
+        except redis.RedisError:
+            _tell(sha, keys_and_args, done=False)
+            raise
+        # cacheops' fill answers with the stamps it found when it refuses to store.
+        _tell(sha, keys_and_args, done=sha not in _FILLS or reply is None)
+        return reply
 
     def brpoplpush(self, src: Any, dst: Any, timeout: Any = 0) -> Any:
         """Wait for a lock's signal in turns shorter than the socket timeout; cacheops loops until the lock is free."""

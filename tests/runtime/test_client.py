@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections.abc import Iterator
@@ -12,7 +13,9 @@ import pytest
 import redis
 from news.models import Tag
 
+from cachepolicy import signals
 from cachepolicy.consistency.proxy import Proxy
+from cachepolicy.consistency.redirect import redirected
 from cachepolicy.consistency.redis_server import RedisServer
 from cachepolicy.runtime.client import TIMEOUT_S, Client
 
@@ -99,3 +102,35 @@ def test_readers_that_wait_for_a_lock_get_the_value_of_the_one_that_holds_it() -
     for thread in threads:
         thread.join(10)
     assert (results, len(calls)) == ([1, 1, 1, 1], 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_signals_tell_fills_and_invalidations_and_whether_they_reached_redis(server: RedisServer) -> None:
+    told: list[tuple[str, bool]] = []
+
+    def on_fill(key: str, stored: bool, **_: Any) -> None:
+        told.append(("fill", stored))
+
+    def on_invalidation(table: str, sent: bool, **_: Any) -> None:
+        told.append((table, sent))
+
+    signals.fill.connect(on_fill)
+    signals.invalidation.connect(on_invalidation)
+    try:
+        tag = Tag.objects.create(name="Elections", slug="elections")
+        assert told == [("news_tag", True)]
+        told.clear()
+        Tag.objects.get(pk=tag.pk)
+        Tag.objects.get(pk=tag.pk)
+        assert told == [("fill", True)]
+        told.clear()
+        with Proxy(os.environ["REDIS_URL"]) as proxy, redirected(proxy.url):
+            proxy.refuse()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                tag.save()
+        # save() reads the old row first, by the cache.
+        assert set(told) == {("fill", False), ("news_tag", False)}
+    finally:
+        signals.fill.disconnect(on_fill)
+        signals.invalidation.disconnect(on_invalidation)
