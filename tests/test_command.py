@@ -252,6 +252,9 @@ def test_check_sees_what_does_not_fit_the_models_and_counts_warnings_apart(proje
     checked = project.manage("cachepolicy", "check")
     misfit = "policies.yaml:7:3: models.shop.Cafee: no such model; did you mean shop.Cafe?\n"
     assert (checked.code, checked.out) == (1, misfit + "1 file checked: 1 problem\n")
+    project.settings(after="SILENCED_SYSTEM_CHECKS = ['cachepolicy.E011']")
+    checked = project.manage("cachepolicy", "check")
+    assert (checked.code, checked.out) == (0, "1 file checked: no problems\n")
     project.policies("version: 1\n")
     checked = project.manage("cachepolicy", "check")
     assert (checked.code, checked.out) == (

@@ -122,6 +122,12 @@ models:
     ("profiles", "defaults", "comment"),
     [
         ({"a.b": {"timeout": 0}}, {}, "# timeout: 0 is no whole number of seconds above zero"),
+        # What it gets instead may be the longest promise of the file, and the ceiling must allow it.
+        (
+            {"a.b": {"timeout": 1}, "a.c": {"ops": "all"}},
+            {},
+            "# It has no timeout that can be kept, so it caches nothing.",
+        ),
         ({"a.b": {"timeout": True}}, {}, "# timeout: True is no whole number of seconds above zero"),
         ({"a.b": {}}, {}, "# It has no timeout that can be kept, so it caches nothing."),
         ({"a.b": {}}, {"timeout": -1}, "# timeout: -1 is no whole number of seconds above zero"),
