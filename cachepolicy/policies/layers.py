@@ -10,7 +10,7 @@ from typing import Any, Final
 from cachepolicy.policies import nodes, schema
 from cachepolicy.policies.problems import Origin, Problem, did_you_mean, quoted
 
-__all__ = ["Entry", "Given", "Layer", "read_layers"]
+__all__ = ["MAX_PROBLEMS", "Entry", "Given", "Layer", "TooMany", "read_layers"]
 
 MAX_PROBLEMS: Final = 500
 MAX_ENVIRONMENTS: Final = 16
@@ -75,7 +75,7 @@ class Layer:
         return merged
 
 
-class _TooMany(Exception):
+class TooMany(Exception):
     """There are more problems than anyone reads."""
 
 
@@ -88,7 +88,7 @@ class _Reading:
     def problem(self, origin: Origin, path: str, what: str, remedy: str, code: str = _GENERAL) -> None:
         self._problems.append(Problem(origin, path, what, remedy, code))
         if len(self._problems) > MAX_PROBLEMS:
-            raise _TooMany
+            raise TooMany
 
     def file(self, root: nodes.Node) -> tuple[Layer, dict[str, Layer]]:
         base = Layer()
@@ -119,7 +119,7 @@ class _Reading:
             **{name: None for name in schema.SECTIONS if name != "environments"},
         }
         for key, overlay in items:
-            path = f"environments.{key.text}"
+            path = f"environments.{_short(key.text)}"
             layer = overlays[key.text] = Layer()
             remedy = "write sections, as in {max_staleness: 2s}"
             for inner, value in self._mapping(overlay, path, "an environment", remedy) or ():
@@ -141,9 +141,9 @@ class _Reading:
         else:
             keys = schema.CALL_SECTIONS[key.text]
             layer.sections[key.text] = {
-                name.text: Entry(name.text, name.origin, f"{path}.{name.text}", False, values)
+                name.text: Entry(name.text, name.origin, here, False, self._values(value, here, keys))
                 for name, value in self._named(node, path)
-                for values in [self._values(value, f"{path}.{name.text}", keys)]
+                for here in [f"{path}.{_short(name.text)}"]
             }
 
     def _models(self, node: nodes.Node, path: str) -> dict[str, Entry]:
@@ -235,7 +235,7 @@ def read_layers(root: nodes.Node, problems: list[Problem]) -> tuple[Layer, dict[
     """
     try:
         base, overlays = _Reading(problems).file(root)
-    except _TooMany:
+    except TooMany:
         return Layer(), {}
     count = base.size * (1 + len(overlays)) + sum(overlay.size for overlay in overlays.values())
     if count > MAX_RESOLVED:

@@ -22,7 +22,7 @@ __all__ = ["Mapping", "Node", "Scalar", "Sequence", "parse"]
 
 MAX_BYTES: Final = 256 * 1024
 MAX_DEPTH: Final = 20
-MAX_NODES: Final = 8_000
+MAX_NODES: Final = 6_000
 # libyaml is five times faster; the pure parser gives the same events where it is missing.
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # YAML 1.1, §4.2; str.splitlines() would also break at form feeds and the like.
@@ -78,7 +78,7 @@ def parse(data: bytes, file: str) -> tuple[Node | None, list[Problem]]:
     text = ""
     try:
         text = _decode(data, file)
-        return _Builder(file, problems).build(yaml.parse(text, Loader=_LOADER)), problems
+        return _Builder(_place(file, text), problems).build(yaml.parse(text, Loader=_LOADER)), problems
     except _Refused as refusal:
         problems.append(refusal.problem)
     except yaml.MarkedYAMLError as error:
@@ -120,8 +120,8 @@ def _place(file: str, before: str) -> Origin:
 class _Builder:
     """Builds the tree from events with a stack of its own, refusing what a policy file never needs."""
 
-    def __init__(self, file: str, problems: list[Problem]) -> None:
-        self._file = file
+    def __init__(self, end: Origin, problems: list[Problem]) -> None:
+        self._end = end
         self._problems = problems
         self._count = 0
         # Per open collection: is it a mapping, where does it start, and the children so far.
@@ -154,12 +154,14 @@ class _Builder:
                         what = "a second document starts here"
                         raise _Refused(self._origin(event), what, "keep one document in a file")
                 case yaml.AliasEvent():
-                    what = f"the alias {quoted('*' + event.anchor)}"
+                    what = f"the alias {quoted(f'*{event.anchor}')}"
                     raise _Refused(self._origin(event), what, _NO_ALIASES)
         return self._root
 
     def _origin(self, event: Any) -> Origin:
-        return Origin(self._file, event.start_mark.line + 1, event.start_mark.column + 1)
+        line = event.start_mark.line + 1
+        # libyaml ends a last line that has no line break by itself, and so points to a line that is not there.
+        return Origin(self._end.file, line, event.start_mark.column + 1) if line <= self._end.line else self._end
 
     def _refuse_extras(self, event: Any, origin: Origin) -> None:
         self._count += 1
@@ -203,8 +205,7 @@ def _syntax_problem(error: yaml.MarkedYAMLError, file: str, text: str) -> Proble
         star = Origin(file, start.line + 1, start.column + 1)
         return Problem(star, "", "a name that starts with `*` must be quoted", 'write "*.*": and so on')
     lines = _LINE_BREAK.split(text)
-    # libyaml ends a last line that has no line break by itself, and so points to a line that is not there.
-    if mark is None or mark.line >= len(lines):
+    if mark is None or mark.line >= len(lines):  # as in _Builder._origin
         return _not_yaml(Origin(file, len(lines), len(lines[-1]) + 1), error)
     origin = Origin(file, mark.line + 1, mark.column + 1)
     if lines[mark.line][mark.column : mark.column + 1] == "\t":

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from cachepolicy.policies import schema
 from cachepolicy.policies.durations import Duration
-from cachepolicy.policies.layers import Entry, Given, Layer
+from cachepolicy.policies.layers import MAX_PROBLEMS, Entry, Given, Layer, TooMany
 from cachepolicy.policies.model import CallRule, ModelRule, Off, PolicySet, Rule, Sourced
 from cachepolicy.policies.problems import Origin, Problem
 
@@ -25,17 +25,21 @@ def resolve(
 ) -> tuple[PolicySet, list[Problem]]:
     """The policy of `environment` (None: the file without overlay), and what it promises that cannot be kept."""
     layer = base if environment is None else base.overlaid_by(overlays[environment])
-    return _Resolution(file, layer, environment).result()
+    resolution = _Resolution(file, layer, environment)
+    try:
+        return resolution.result(), resolution.problems
+    except TooMany:
+        return PolicySet(file, environment), resolution.problems
 
 
 class _Resolution:
     def __init__(self, file: str, layer: Layer, environment: str | None) -> None:
         self._file, self._layer, self._environment = file, layer, environment
-        self._problems: list[Problem] = []
+        self.problems: list[Problem] = []
         self._models: dict[str, Rule] = {}
         self._broken: set[str] = set()
 
-    def result(self) -> tuple[PolicySet, list[Problem]]:
+    def result(self) -> PolicySet:
         for folded, entry in self._layer.sections.get("models", {}).items():
             rule = Off(entry.name, entry.origin) if entry.off else self._model_rule(entry)
             if rule is None:
@@ -45,15 +49,12 @@ class _Resolution:
         ceiling = self._layer.max_staleness
         bare = PolicySet(self._file, models=MappingProxyType(self._models))
         calls = {section: self._call_rules(section, bare) for section in schema.CALL_SECTIONS}
-        return (
-            PolicySet(
-                file=self._file,
-                environment=self._environment,
-                max_staleness=Sourced(ceiling.value, ceiling.origin) if ceiling else None,
-                models=MappingProxyType(self._models),
-                calls=MappingProxyType(calls),
-            ),
-            self._problems,
+        return PolicySet(
+            file=self._file,
+            environment=self._environment,
+            max_staleness=Sourced(ceiling.value, ceiling.origin) if ceiling else None,
+            models=MappingProxyType(self._models),
+            calls=MappingProxyType(calls),
         )
 
     def _call_rules(self, section: str, models: PolicySet) -> Mapping[str, CallRule]:
@@ -159,7 +160,9 @@ class _Resolution:
         return ceiling
 
     def _problem(self, origin: Origin, path: str, what: str, remedy: str, code: str = _GENERAL) -> None:
-        self._problems.append(Problem(origin, path, what, remedy, code))
+        self.problems.append(Problem(origin, path, what, remedy, code))
+        if len(self.problems) > MAX_PROBLEMS:
+            raise TooMany
 
 
 def _sourced(given: Given | None, built_in: Any) -> Sourced[Any]:
