@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.core.exceptions import ImproperlyConfigured
 
 from cachepolicy import conf
@@ -26,13 +26,14 @@ class CachePolicyConfig(AppConfig):
         serious = [message for message in check_policies() if message.is_serious() and not message.is_silenced()]
         if serious and not checks_follow():
             raise ImproperlyConfigured("\n".join(["the cache policy is refused:", *map(str, serious)]))
-        if not serious and conf.loaded():
+        # Under manage.py also beside an error: a command that skips the checks still caches by the policy.
+        if conf.loaded() and apps.is_installed("cacheops"):
             _install_runtime()
 
 
 @functools.cache
 def _install_runtime() -> None:
-    # Imported late: cacheops reads its settings at import, and may be missing altogether.
+    # Imported late: cacheops reads its settings at import.
     from cachepolicy.runtime import immutable, local_gets
 
     local_gets.install()

@@ -51,9 +51,15 @@ def check_files(files: Sequence[str], environment: str | None, form: str) -> tup
 
 
 def problems_of(file: str, environment: str | None = None) -> tuple[list[Problem], bool]:
-    """Every problem of a file, with what this version cannot keep; and whether it could be read at all."""
+    """Every problem of a file, with what this version cannot keep; and whether it could be read at all.
+
+    Without an `environment` every one of the file's is tried: what this version cannot keep in production is a
+    problem in CI already.
+    """
     try:
-        return unsupported(load_policies(file, environment)), True
+        policies = load_policies(file, environment)
+        others = () if environment else policies.environments
+        return sorted({p for name in (environment, *others) for p in unsupported(load_policies(file, name))}), True
     except UnreadableError as error:
         return list(error.problems), False
     except PolicyError as error:

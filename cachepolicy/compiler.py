@@ -70,7 +70,8 @@ def unsupported(policies: PolicySet) -> list[Problem]:
                 what = f"this version caches no {section} yet"
                 remedy = "remove the rule; cache the function behind it by `functions`"
                 problems.append(Problem(call.origin, path, what, remedy, _UNSUPPORTED))
-    return sorted(set(problems))
+    # A value of `defaults` is one problem, not one for each rule that has it.
+    return sorted({(problem.origin, problem.what): problem for problem in reversed(problems)}.values())
 
 
 def _fraction(timeout: Sourced[Duration], path: str) -> list[Problem]:

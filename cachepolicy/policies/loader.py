@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -46,7 +47,7 @@ def parse_policies(data: bytes, file: str = "policies.yaml", environment: str | 
         problems.append(_unknown_environment(file, environment, list(overlays)))
     if problems:
         raise _error(problems)
-    return policies
+    return replace(policies, environments=tuple(overlays))
 
 
 def _error(problems: list[Problem]) -> PolicyError:

@@ -67,7 +67,7 @@ Rule: TypeAlias = "ModelRule | Off"
 
 @dataclass(frozen=True, slots=True)
 class PolicySet:
-    """Everything a policy file says for one environment.
+    """Everything a policy file says for one environment, of the `environments` it has overlays for.
 
     `models` is keyed by pattern in lower case, since Django's labels are compared so; `calls` by section
     (`functions`, `views`, `fragments`), then by name.
@@ -75,6 +75,7 @@ class PolicySet:
 
     file: str
     environment: str | None = None
+    environments: tuple[str, ...] = ()
     max_staleness: Sourced[Duration] | None = None
     models: Mapping[str, Rule] = field(default_factory=lambda: MappingProxyType({}))
     calls: Mapping[str, Mapping[str, CallRule]] = field(default_factory=lambda: MappingProxyType({}))

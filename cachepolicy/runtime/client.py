@@ -74,7 +74,7 @@ class Client(redis.Redis):
         return self.set(name, value, ex=time)
 
     def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
-        """Run a script and tell what became of it; without stamps, since Redis failed, a keep_fresh fill is given up."""
+        """Run a script and tell what became of it; a keep_fresh fill without stamps (Redis failed) is given up."""
         if None in keys_and_args:
             raise redis.ConnectionError("Redis could not be reached before the function was called")
         try:

@@ -11,7 +11,7 @@ import functools
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, MutableMapping
-from typing import Any
+from typing import Any, Final
 
 import cacheops.query
 from django.db.models import Model, QuerySet
@@ -21,6 +21,9 @@ from cachepolicy import clock, conf
 from cachepolicy.policies.model import ModelRule
 
 __all__ = ["LocalGets", "forget", "install"]
+
+
+_GET_ALONE: Final = frozenset({"get"})
 
 
 class _Reading(threading.local):
@@ -115,13 +118,19 @@ def _routed(upstream: Any, local_gets: LocalGets) -> Any:
     @functools.wraps(upstream)
     def get(self: Any, *args: Any, **kwargs: Any) -> Any:
         profile = self._cacheprofile
-        if profile and profile["local_get"]:
-            if _is_plain(self):
-                local_gets.reading.alias = self.db
-            else:
-                self = self._chain()
-                self._cacheprofile["local_get"] = False
-        return upstream(self, *args, **kwargs)
+        if not (profile and profile["local_get"]):
+            return upstream(self, *args, **kwargs)
+        kept = dict(profile)
+        if _is_plain(self):
+            local_gets.reading.alias = self.db
+            # Read the database, not Redis: a row that is as old as its timeout there would get the same again here.
+            profile["ops"] = _GET_ALONE
+        else:
+            profile["local_get"] = False
+        try:
+            return upstream(self, *args, **kwargs)
+        finally:
+            profile.update(kept)
 
     return get
 

@@ -1,0 +1,157 @@
+"""Faults of Redis: gone, hung, emptied, taken back to an old dump, read-only, full, evicting, its clock set back."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from cachepolicy.consistency.rig import Rig
+
+__all__ = [
+    "clock_set_back",
+    "corrupt_values",
+    "evict_invalidators",
+    "hung",
+    "old_dump",
+    "out_of_memory",
+    "paused",
+    "read_only",
+    "refused",
+    "restarted_empty",
+    "swap_values",
+    "values_stored",
+]
+
+_INVALIDATORS = ("*conj:*", "*schemes:*")
+_VALUES = ("*q:*", "*as:*", "*c:*")
+
+
+@contextmanager
+def refused(rig: Rig) -> Iterator[None]:
+    """Every connection is closed and new ones are refused inside the block."""
+    with _quiet():
+        rig.proxy.refuse()
+        try:
+            yield
+        finally:
+            rig.proxy.heal()
+
+
+@contextmanager
+def hung(rig: Rig) -> Iterator[None]:
+    """What is sent inside the block is lost, and nothing is answered: clients run into their timeouts."""
+    with _quiet():
+        rig.proxy.swallow()
+        try:
+            yield
+        finally:
+            rig.proxy.heal()
+
+
+@contextmanager
+def paused(rig: Rig) -> Iterator[None]:
+    """The server stands still inside the block (SIGSTOP); what was sent meanwhile is executed when it goes on."""
+    with _quiet():
+        rig.server.pause()
+        try:
+            yield
+        finally:
+            rig.server.resume()
+
+
+@contextmanager
+def old_dump(rig: Rig) -> Iterator[None]:
+    """What Redis holds at the start of the block is what it holds after it: restarted from an old RDB file."""
+    rig.client().save()
+    yield
+    with _quiet():
+        rig.server.kill()
+        rig.server.start()
+
+
+def restarted_empty(rig: Rig) -> None:
+    """The server is killed and comes back with nothing."""
+    rig.server.restart(keep_data=False)
+
+
+@contextmanager
+def read_only(rig: Rig) -> Iterator[None]:
+    """Inside the block Redis is a replica that serves what it has and refuses writes (READONLY)."""
+    client: Any = rig.client()
+    client.replicaof("127.0.0.1", "1")
+    try:
+        yield
+    finally:
+        client.replicaof("NO", "ONE")
+
+
+@contextmanager
+def out_of_memory(rig: Rig) -> Iterator[None]:
+    """Inside the block Redis refuses every command that needs memory (OOM)."""
+    client = rig.client()
+    client.config_set("maxmemory", "1")
+    try:
+        yield
+    finally:
+        client.config_set("maxmemory", "0")
+
+
+def evict_invalidators(rig: Rig) -> int:
+    """Drop what finds and stamps the entries, as an allkeys policy may; gives how many keys went."""
+    client: Any = rig.client()
+    keys = [key for pattern in _INVALIDATORS for key in client.scan_iter(pattern)]
+    return int(client.unlink(*keys)) if keys else 0
+
+
+def clock_set_back(rig: Rig, ms: int) -> int:
+    """Redis' clock goes back by `ms`: every entry expires that much later; gives how many entries there were."""
+    client: Any = rig.client()
+    moved = 0
+    for key in list(client.scan_iter("*")):
+        at_ms = client.pexpiretime(key)
+        if at_ms > 0:
+            moved += bool(client.pexpireat(key, at_ms + ms))
+    return moved
+
+
+def corrupt_values(rig: Rig) -> int:
+    """Flip the last byte but four of every cached value; gives how many there were."""
+    client: Any = rig.client()
+    keys = _values(client)
+    for key in keys:
+        value = client.get(key)
+        at = max(len(value) - 5, 0)
+        client.setrange(key, at, bytes([value[at] ^ 0xFF]))
+    return len(keys)
+
+
+def swap_values(rig: Rig) -> int:
+    """Give every cached value's bytes to the next key, with its expiry kept; gives how many were moved."""
+    client: Any = rig.client()
+    keys = _values(client)
+    if len(keys) < 2:
+        return 0
+    values = [client.get(key) for key in keys]
+    for key, value in zip(keys, [*values[1:], values[0]], strict=True):
+        client.set(key, value, keepttl=True)
+    return len(keys)
+
+
+def values_stored(rig: Rig) -> int:
+    """How many cached values the server holds; waits for what it has still to execute."""
+    return len(_values(rig.client()))
+
+
+def _values(client: Any) -> list[Any]:
+    found = {key for pattern in _VALUES for key in client.scan_iter(pattern, _type="string")}
+    return sorted(key for key in found if b"conj:" not in key and b"schemes:" not in key)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """cacheops warns of every command it loses, which is the point here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        yield

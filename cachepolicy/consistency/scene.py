@@ -1,0 +1,148 @@
+"""A scene: one row goes from one version to the next while it is read, and all of it is recorded."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import connections
+
+from cachepolicy import clock
+from cachepolicy.consistency.history import History, Operation, Outcome
+from cachepolicy.consistency.recorder import Recorder
+from cachepolicy.consistency.rig import Rig
+from cachepolicy.consistency.rows import Row
+
+__all__ = ["DidNotBite", "Scene"]
+
+_MS_NS = 1_000_000
+_JOIN_S = 30.0
+
+
+class DidNotBite(Exception):
+    """The fault did not happen as it should have, so that the scene shows nothing; says why."""
+
+
+@dataclass
+class Scene:
+    """The stage, the row, and what was recorded; times in ns of `cachepolicy.clock`, which can be moved."""
+
+    rig: Rig
+    row: Row
+    source: Callable[[], Any]
+    before: Any
+    after: Any
+    bound_ms: int
+    key: str
+    # How a function's own cached rows are read, and how another row of the table is: for the scenarios that need it.
+    inner: Callable[[], Any] | None = None
+    other: Callable[[], Any] | None = None
+    recorder: Recorder = field(default_factory=Recorder)
+    operations: list[Operation] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    filled_ns: int = 0
+    written_ns: int = 0
+
+    def start(self) -> None:
+        """Note the row as it stands."""
+        self.operations.append(Operation.initial(self.key, None, str(self.before), clock.now_ns()))
+
+    def read(self, session: str = "reader") -> Any:
+        """Read once through the cache and record what came; an exception is recorded, not raised."""
+        invoke_ns = clock.now_ns()
+        try:
+            value = self.source()
+        except Exception as error:
+            self.errors.append(f"{type(error).__name__}: {error}")
+            self._record("read", session, None, invoke_ns, "fail")
+            return None
+        self._record("read", session, value, invoke_ns, "ok")
+        return value
+
+    def fill(self) -> Any:
+        """Read so that the value is cached from now on."""
+        value = self.read()
+        self.filled_ns = clock.now_ns()
+        return value
+
+    @contextmanager
+    def writing(self, outcome: Outcome = "ok", session: str = "writer") -> Iterator[Any]:
+        """Record a write of the next version; the block must hold its COMMIT or ROLLBACK. Gives the value to write."""
+        invoke_ns = clock.now_ns()
+        yield self.after
+        self._record("write", session, self.after, invoke_ns, outcome)
+        self.written_ns = clock.now_ns()
+
+    def read_around_the_bound(self) -> None:
+        """Read at once, shortly before the fill times out, and when the write is certainly older than the bound."""
+        margin_ms = min(500, self.bound_ms // 4)
+        self.read()
+        self.let_pass_until(self.filled_ns, self.bound_ms - margin_ms)
+        self.read()
+        self.let_pass_until(self.written_ns, self.bound_ms + 100)
+        self.read()
+
+    def read_at_the_end_of(self, since_ns: int) -> None:
+        """Read shortly before a value stored at `since_ns` times out, then when nothing from before may be served."""
+        self.let_pass_until(since_ns, self.bound_ms - min(300, self.bound_ms // 8))
+        self.read()
+        self.let_pass_until(since_ns, self.bound_ms + 100)
+        self.read()
+
+    def let_pass_until(self, since_ns: int, ms: int) -> None:
+        """Move the clock so that `ms` have passed since that instant, unless they have."""
+        left_ms = ms - (clock.now_ns() - since_ns) // _MS_NS
+        if left_ms > 0:
+            self.rig.let_pass(left_ms)
+
+    @contextmanager
+    def another_thread(self, play: Callable[[], object]) -> Iterator[None]:
+        """Run `play` in a thread with database connections of its own; joined, and its errors raised, at the end."""
+        failed: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                play()
+            except BaseException as error:  # handed to the thread that joins
+                failed.append(error)
+            finally:
+                connections.close_all()
+
+        thread = threading.Thread(target=run, name="scene")
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join(_JOIN_S)
+        if thread.is_alive():
+            raise DidNotBite(f"the reader did not come back within {_JOIN_S:.0f} s")
+        if failed:
+            raise failed[0]
+
+    def require(self, bitten: object, why: str) -> None:
+        """Raise DidNotBite saying `why` unless the fault happened."""
+        if not bitten:
+            raise DidNotBite(why)
+
+    def history(self) -> History:
+        """What was recorded so far."""
+        return History(self.operations)
+
+    def _record(self, f: Any, session: str, value: Any, invoke_ns: int, outcome: Outcome) -> None:
+        self.operations.append(
+            Operation(
+                process="kit",
+                session=session,
+                f=f,
+                key=self.key,
+                invoke_ns=invoke_ns,
+                return_ns=clock.now_ns(),
+                outcome=outcome,
+                version=None,
+                token=None if value is None else str(value),
+                via="db" if f == "write" else "cache",
+            )
+        )
