@@ -4,66 +4,28 @@ from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
 
 from django.apps import apps
-from django.db import connections, models
+from django.db import connections, models, router
 
 import cachepolicy
 from cachepolicy.consistency.checker import judge
-from cachepolicy.consistency.history import History
-from cachepolicy.consistency.recorder import Event
+from cachepolicy.consistency.results import Case, Cell, Report
 from cachepolicy.consistency.rig import Rig
 from cachepolicy.consistency.rows import NoWritableField, Row, reader_of
 from cachepolicy.consistency.scenarios import SCENARIOS, Scenario
 from cachepolicy.consistency.scene import DidNotBite, Scene
+from cachepolicy.consistency.supply import NoRow
 from cachepolicy.consistency.verdict import Verdict
 from cachepolicy.policies.model import OPS, PolicySet
 
-__all__ = ["Case", "Cell", "Report", "cases_of", "verify"]
+__all__ = ["Case", "Cell", "Report", "cases_of", "not_played", "play", "verify"]
 
-Status = Literal["ok", "violated", "unknown"]
 _MS_NS = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One thing to try: a rule's op under a fault. `rule` is a model's label, or `functions.` and a name."""
-
-    rule: str
-    op: str
-    fault: str
-    model: str
-    bound_ms: int
-    origin: str
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """What came of a case; `errors` are exceptions that reads or writes raised because of the fault."""
-
-    case: Case
-    database: str
-    verdict: Verdict
-    history: History = field(default_factory=History)
-    events: Sequence[Event] = ()
-    errors: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """All cells of a run."""
-
-    seed: int
-    cells: Sequence[Cell]
-
-    @property
-    def status(self) -> Status:
-        """`violated` if any cell is, else `unknown` if any cell is or there is none, else `ok`."""
-        found = {cell.verdict.status for cell in self.cells}
-        return "violated" if "violated" in found else "unknown" if "unknown" in found or not found else "ok"
 
 
 def cases_of(
@@ -105,7 +67,7 @@ def _model_cases(policies: PolicySet, seed: int) -> Iterator[Case]:
             for op in _drawn(
                 [op for op in ops if not (scenario.of_redis and op == "local_get")], scenario, label, seed
             ):
-                yield Case(label, op, scenario.name, label, rule.timeout.value.ms, str(rule.origin))
+                yield Case(label, op, scenario.name, label, rule.timeout.value.ms, str(rule.origin), scenario.what)
 
 
 def _function_cases(policies: PolicySet) -> Iterator[Case]:
@@ -120,7 +82,8 @@ def _function_cases(policies: PolicySet) -> Iterator[Case]:
             if scenario.nested and "get" not in inner.ops.value:
                 continue
             name = f"functions.{rule.name}"
-            yield Case(name, "function", scenario.name, label, rule.timeout.value.ms, str(rule.origin))
+            origin = str(rule.origin)
+            yield Case(name, "function", scenario.name, label, rule.timeout.value.ms, origin, scenario.what)
 
 
 def _drawn(ops: list[str], scenario: Scenario, label: str, seed: int) -> list[str]:
@@ -132,30 +95,37 @@ def _drawn(ops: list[str], scenario: Scenario, label: str, seed: int) -> list[st
 
 
 def verify(
-    cases: Sequence[Case],
+    cases: Iterable[Case],
     *,
     seed: int,
     instance_of: Callable[[type[models.Model]], models.Model],
     on_cell: Callable[[Cell], None] | None = None,
+    rig: Rig | None = None,
 ) -> Report:
-    """Play every case on the current databases; `instance_of` gives a saved row of a model that may be written to."""
+    """Play every case on the current databases; `instance_of` gives a saved row of a model that may be written to.
+
+    Without a `rig` of the caller's it brings up its own.
+    """
     cells = []
-    with Rig() as rig:
+    with Rig() if rig is None else nullcontext(rig) as stage:
         for case in cases:
-            cell = _play(case, rig, instance_of)
+            cell = play(case, stage, instance_of)
             cells.append(cell)
             if on_cell is not None:
                 on_cell(cell)
     return Report(seed, cells)
 
 
-def _play(case: Case, rig: Rig, instance_of: Callable[[type[models.Model]], models.Model]) -> Cell:
+def play(
+    case: Case, rig: Rig, instance_of: Callable[[type[models.Model]], models.Model], field: str | None = None
+) -> Cell:
+    """Play one case on the current databases and judge it; `field` names the one that is written, else one is chosen."""
     model = apps.get_model(case.model)
     try:
         with cachepolicy.allow_writes():
-            row = Row.of(instance_of(model))
-    except NoWritableField as reason:
-        return Cell(case, "default", _unknown(case, str(reason)))
+            row = Row.of(instance_of(model), field)
+    except (NoRow, NoWritableField) as reason:
+        return not_played(case, str(reason))
     rig.forget()
     database = connections[row.alias].vendor
     before, after = row.new_value(), row.new_value()
@@ -185,6 +155,12 @@ def _play(case: Case, rig: Rig, instance_of: Callable[[type[models.Model]], mode
     finally:
         row.restore()
     return Cell(case, database, verdict, scene.history(), tuple(scene.recorder.events), tuple(scene.errors))
+
+
+def not_played(case: Case, reason: str) -> Cell:
+    """The cell of a case that was not played, saying why."""
+    database = connections[router.db_for_write(apps.get_model(case.model))].vendor
+    return Cell(case, database, _unknown(case, reason))
 
 
 def _unknown(case: Case, reason: str) -> Verdict:
