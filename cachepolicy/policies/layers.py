@@ -148,7 +148,9 @@ class _Reading:
 
     def _models(self, node: nodes.Node, path: str) -> dict[str, Entry]:
         entries: dict[str, Entry] = {}
-        for key, value in self._mapping(node, path, "models", "write rules, as in news.Article: {timeout: 30s}") or ():
+        for key, value in (
+            self._mapping(node, path, "`models`", "write rules, as in news.Article: {timeout: 30s}") or ()
+        ):
             here = f"{path}.{_short(key.text)}"
             if not schema.PATTERN.fullmatch(key.text):
                 self.problem(key.origin, here, f"{quoted(key.text)} is not a model", _pattern_remedy(key.text))
@@ -174,7 +176,8 @@ class _Reading:
             here = f"{path}.{_short(key.text)}"
             if key.plain and key.text.lower() in schema.YAML_1_1_WORDS:
                 what = f"{quoted(key.text)} is not text to every YAML reader"
-                self.problem(key.origin, here, what, f'quote it: "{key.text}"' if key.text else "write a name")
+                is_name = schema.NAME.fullmatch(key.text)
+                self.problem(key.origin, here, what, f'quote it: "{key.text}"' if is_name else "write a name")
             elif not schema.NAME.fullmatch(key.text):
                 remedy = "begin with a letter; then letters, digits and _ . : / -"
                 self.problem(key.origin, here, f"{quoted(key.text)} is not a name", remedy)

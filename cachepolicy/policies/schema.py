@@ -75,7 +75,7 @@ def _version(node: nodes.Node, complain: Complain) -> int | None:
 
 
 def _texts(node: nodes.Node, complain: Complain, of: str, example: str) -> list[nodes.Scalar] | None:
-    """The scalars of a list without duplicates."""
+    """The scalars of a list without duplicates; None where it holds anything else."""
     if not isinstance(node, nodes.Sequence):
         complain(node.origin, f"a list of {of} is expected here", f"write {example}")
         return None
@@ -87,7 +87,7 @@ def _texts(node: nodes.Node, complain: Complain, of: str, example: str) -> list[
             complain(item.origin, f"{quoted(item.text)} stands twice in this list", "remove one of the two")
         else:
             texts[item.text] = item
-    return list(texts.values())
+    return list(texts.values()) if all(isinstance(item, nodes.Scalar) for item in node.items) else None
 
 
 def _ops(node: nodes.Node, complain: Complain) -> frozenset[str] | None:
