@@ -9,7 +9,7 @@ from typing import Final
 __all__ = ["Duration"]
 
 _UNITS: Final = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
-_PATTERN: Final = re.compile("".join(rf"(?:(\d{{1,9}}){unit}(?![a-z]))?" for unit in _UNITS), re.ASCII)
+_PATTERN: Final = re.compile("".join(rf"(?:(\d{{1,9}}){unit})?" for unit in _UNITS), re.ASCII)
 _FORMS: Final = "write a whole number with a unit, as in 500ms, 30s, 5m, 1h or 1h30m"
 _LONGEST_MS: Final = 8_760 * _UNITS["h"]
 # The grammar as JSON Schema (ECMA 262) and editors read it.

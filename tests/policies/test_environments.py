@@ -94,6 +94,7 @@ def test_a_rule_replaces_off() -> None:
     rule = _rule(_chosen("    models: {auth.*: {lock: false}}\n"), "auth.User")
     assert _shown(rule.lock) == "False f:15:29"
     assert _shown(rule.timeout) == "40s f:3:21"
+    assert str(rule.origin) == "f:15:14"
 
 
 def test_the_ceiling_of_an_overlay_shortens_what_the_base_promises() -> None:

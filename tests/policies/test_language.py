@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cachepolicy.exceptions import PolicyError
 from cachepolicy.policies.durations import Duration
 from cachepolicy.policies.loader import load_policies, parse_policies
 from cachepolicy.policies.model import OPS, CallRule, ModelRule, Off, PolicySet, Rule, Sourced
@@ -188,6 +189,19 @@ def test_a_function_of_immutable_tables_alone_may_promise_more_than_the_ceiling(
     )
     functions = _parse(text).functions
     assert [str(rule.timeout.value) for rule in functions.values()] == ["2h", "1h"]
+
+
+def test_a_function_of_an_immutable_and_a_changing_table_may_not() -> None:
+    text = (
+        "version: 1\nmax_staleness: 1s\nmodels: {a.A: {immutable: true, timeout: 1h}, a.B: {timeout: 1s}}\n"
+        "functions: {f: {depends_on: [a.A, a.B], timeout: 2s}}"
+    )
+    with pytest.raises(PolicyError) as refusal:
+        _parse(text)
+    assert [str(problem) for problem in refusal.value.problems] == [
+        "f:4:50: functions.f.timeout: the timeout 2s is longer than max_staleness, 1s in line 2; "
+        "shorten it, or raise max_staleness; only an immutable table may promise longer"
+    ]
 
 
 def test_a_timeout_equal_to_the_ceiling_is_within_it() -> None:

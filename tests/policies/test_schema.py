@@ -63,6 +63,8 @@ RULE = "version: 1\nmodels: {{news.Article: {}}}".format
         "version: 1\nmax_staleness: 1d",
         "version: 1\nmodels: {Article: {timeout: 1s}}",
         "version: 1\nmodels: {'*': {timeout: 1s}}",
+        "version: 1\nmodels: {'*.*.Article': {timeout: 1s}}",
+        "version: 1\nmodels: {'-news.Article': {timeout: 1s}}",
         RULE("{timeout: 1s, timout: 2s}"),
         RULE("{timeout: 10m5}"),
         RULE("{timeout: 30S}"),
