@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from django.db import connections, models, router
 
-__all__ = ["NoWritableField", "Row", "reader_of", "writable_field"]
+__all__ = ["NoWritableField", "Row", "writable_field"]
 
 _TEXT: Final = (models.CharField, models.TextField)
 _SHORTEST: Final = 12
@@ -42,27 +41,41 @@ def _is_plain(field: models.Field[Any, Any]) -> bool:
 
 @dataclass(slots=True)
 class Row:
-    """A row and the field of it that scenes write; `alias` is the database the model is written to."""
+    """A row and the field of it that scenes write; `alias` is the database the model is written to.
+
+    `original` is every value that stood in the row before the kit came.
+    """
 
     model: type[models.Model]
     pk: Any
     field: models.Field[Any, Any]
-    original: Any
+    original: dict[str, Any]
     alias: str
 
     @classmethod
     def of(cls, instance: models.Model, field: str | None = None) -> Row:
-        """The row of a saved instance."""
+        """The row of a saved instance. Raises NoWritableField, and DoesNotExist where the instance is not saved."""
         model = type(instance)
-        found = writable_field(model, field)
         alias = instance._state.db or router.db_for_write(model)
-        return cls(model, instance.pk, found, getattr(instance, found.attname), alias)
+        row = cls(model, instance.pk, writable_field(model, field), {}, alias)
+        # Not only the token's field: save() may set others, a time of change for instance.
+        kept = [f.attname for f in model._meta.concrete_fields if not (f.primary_key or getattr(f, "generated", False))]
+        row.original = row.rows().values(*kept).get()
+        return row
 
-    def new_value(self) -> Any:
-        """A value nobody has written to this field before."""
-        if isinstance(self.field, models.IntegerField):
-            return int.from_bytes(os.urandom(3), "big") % 2_000_000_000
-        return f"tok{os.urandom(4).hex()}"
+    def new_value(self, *taken: Any) -> Any:
+        """A value nobody has written to this field before; `taken` are values it must not be."""
+        while True:
+            value = self._random_value()
+            if value not in (*taken, self.original.get(self.field.attname)):
+                return value
+
+    def _random_value(self) -> Any:
+        if not isinstance(self.field, models.IntegerField):
+            return f"tok{os.urandom(4).hex()}"
+        _, greatest = connections[self.alias].ops.integer_field_range(self.field.get_internal_type())
+        # 24 bits are enough to be new, and a column may have validators for what is enormous.
+        return int.from_bytes(os.urandom(3), "big") % (greatest or 2**24)
 
     def rows(self) -> Any:
         """This row's queryset, on the database it is written to, past the cache."""
@@ -83,44 +96,22 @@ class Row:
         """Write by QuerySet.update(), which sends no signals."""
         self.rows().update(**{self.field.attname: value})
 
+    def invalidated_update(self, value: Any) -> None:
+        """Write by cacheops' invalidated_update()."""
+        self.rows().invalidated_update(**{self.field.attname: value})
+
     def sql(self, value: Any) -> tuple[str, list[Any]]:
         """An UPDATE for this row, for cursors and other programs."""
         connection = connections[self.alias]
         quote = connection.ops.quote_name
-        key: Any = self.model._meta.pk
-        table, column = quote(self.model._meta.db_table), quote(str(self.field.column))
-        statement = f"UPDATE {table} SET {column} = %s WHERE {quote(key.column)} = %s"
-        return statement, [
+        # An inherited field lies in its parent's table, under the same key.
+        table: Any = self.field.model._meta
+        statement = f"UPDATE {quote(table.db_table)} SET {quote(str(self.field.column))} = %s"
+        return f"{statement} WHERE {quote(table.pk.column)} = %s", [
             self.field.get_db_prep_save(value, connection),
-            key.get_db_prep_value(self.pk, connection),
+            table.pk.get_db_prep_value(self.pk, connection),
         ]
 
     def restore(self) -> None:
-        """Put back what stood in the row before the kit came, by plain SQL."""
-        with connections[self.alias].cursor() as cursor:
-            cursor.execute(*self.sql(self.original))
-
-
-def reader_of(row: Row, op: str, before: Any, after: Any) -> Callable[[], Any]:
-    """How one op reads the row: a function that gives the value it shows.
-
-    count and exists ask for rows with the value `after`, so that one answer means `before` and the other `after`.
-    """
-    manager: Any = row.model._default_manager
-    name = row.field.name
-
-    def of_row() -> Any:
-        return manager.using(row.alias).filter(pk=row.pk)
-
-    match op:
-        case "get" | "local_get":
-            return lambda: getattr(manager.using(row.alias).get(pk=row.pk), row.field.attname)
-        case "fetch":
-            return lambda: next(getattr(found, row.field.attname) for found in list(of_row()))
-        case "aggregate":
-            return lambda: of_row().aggregate(value=models.Max(name))["value"]
-        case "count":
-            return lambda: after if of_row().filter(**{name: after}).count() else before
-        case "exists":
-            return lambda: after if of_row().filter(**{name: after}).exists() else before
-    raise ValueError(f"no reader for the op {op!r}")
+        """Put back every value that stood in the row before the kit came, past signals and invalidation."""
+        self.rows().update(**self.original)

@@ -37,9 +37,11 @@ class Scene:
     after: Any
     bound_ms: int
     key: str
-    # How a function's own cached rows are read, and how another row of the table is: for the scenarios that need it.
+    # For the scenarios that need it: how a function's own cached rows are read, how another row of the table is, and
+    # how the row is from another database alias.
     inner: Callable[[], Any] | None = None
     other: Callable[[], Any] | None = None
+    source_on: Callable[[str], Callable[[], Any]] | None = None
     recorder: Recorder = field(default_factory=Recorder)
     operations: list[Operation] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
@@ -63,18 +65,49 @@ class Scene:
         return value
 
     def fill(self) -> Any:
-        """Read so that the value is cached from now on."""
+        """Read so that the value is cached from now on, and see that it is."""
+        value = self.read_late()
+        self.require(value == self.before, f"the reader found {value!r} before the write")
+        self.require(not self._asks_the_database(), "what was read is not cached")
+        return value
+
+    def read_late(self) -> Any:
+        """Read where a fault is at the fill, so that nobody knows whether the value is cached."""
         value = self.read()
         self.filled_ns = clock.now_ns()
         return value
 
+    def _asks_the_database(self) -> bool:
+        """Whether a read executes a statement on the row's table."""
+        asked = False
+        table = self.row.model._meta.db_table
+
+        def wrapper(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
+            nonlocal asked
+            asked = asked or table in (sql if isinstance(sql, str) else str(sql))
+            return execute(sql, params, many, context)
+
+        with connections[self.row.alias].execute_wrapper(wrapper):
+            self.source()
+        return asked
+
     @contextmanager
     def writing(self, outcome: Outcome = "ok", session: str = "writer") -> Iterator[Any]:
-        """Record a write of the next version; the block must hold its COMMIT or ROLLBACK. Gives the value to write."""
+        """Record a write of the next version; the block must hold its COMMIT or ROLLBACK. Gives the value to write.
+
+        Raises DidNotBite unless the row says the same as `outcome`. Of `info`, which nobody was told, the row decides;
+        so the writer's session must be gone by then.
+        """
         invoke_ns = clock.now_ns()
         yield self.after
+        if outcome == "info":
+            outcome = "ok" if self.row.current() == self.after else "fail"
         self._record("write", session, self.after, invoke_ns, outcome)
         self.written_ns = clock.now_ns()
+        self.require(
+            self.row.current() == (self.after if outcome == "ok" else self.before),
+            "the write was not committed" if outcome == "ok" else "the write was not rolled back",
+        )
 
     def read_around_the_bound(self) -> None:
         """Read at once, shortly before the fill times out, and when the write is certainly older than the bound."""
@@ -86,11 +119,11 @@ class Scene:
         self.read()
 
     def read_at_the_end_of(self, since_ns: int) -> None:
-        """Read shortly before a value stored at `since_ns` times out, then when nothing from before may be served."""
-        self.let_pass_until(since_ns, self.bound_ms - min(300, self.bound_ms // 8))
-        self.read()
-        self.let_pass_until(since_ns, self.bound_ms + 100)
-        self.read()
+        """Read before a value stored at `since_ns` times out, then when nothing from before the write may be served."""
+        # Twice: the later read shows more, the earlier one is still there when this machine stands still for a while.
+        for ms in (self.bound_ms * 3 // 4, self.bound_ms - min(300, self.bound_ms // 8), self.bound_ms + 100):
+            self.let_pass_until(since_ns, ms)
+            self.read()
 
     def let_pass_until(self, since_ns: int, ms: int) -> None:
         """Move the clock so that `ms` have passed since that instant, unless they have."""

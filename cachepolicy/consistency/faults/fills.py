@@ -11,26 +11,47 @@ from django.db import connections
 
 __all__ = ["Pause", "paused_fill"]
 
+_HELD_S = 30.0
+
 
 class Pause:
-    """Where the paused reader stands: `reached` when it has read the database, until `resume()`."""
+    """Where a reader stands: `reached` once it has read the database and waits for `resume()`."""
 
     def __init__(self) -> None:
-        self._reached, self._resumed = threading.Event(), threading.Event()
+        self._moved = threading.Condition()
+        self.reached = False
+        self._resumed = self._over = False
 
     def wait_until_reached(self, timeout_s: float = 10.0) -> bool:
-        """Wait for the reader; False where it never came, a hit for instance."""
-        return self._reached.wait(timeout_s)
+        """Wait for the reader; False where it is through without a pause (a hit, for instance), or does not come."""
+        with self._moved:
+            self._moved.wait_for(lambda: self.reached or self._over, timeout_s)
+            return self.reached
 
     def resume(self) -> None:
         """Let the reader go on and store what it read."""
-        self._resumed.set()
+        with self._moved:
+            self._resumed = True
+            self._moved.notify_all()
 
     def hold(self) -> None:
         """Called by the reader: stop here, once."""
-        if not self._reached.is_set():
-            self._reached.set()
-            self._resumed.wait(30)
+        with self._moved:
+            if not self.reached:
+                self.reached = True
+                self._moved.notify_all()
+                self._moved.wait_for(lambda: self._resumed, _HELD_S)
+
+    def over(self) -> None:
+        """Called by the reader: it is through, so that nobody needs to wait for it."""
+        with self._moved:
+            self._over = True
+            self._moved.notify_all()
+
+    def wait_until_over(self, timeout_s: float = _HELD_S) -> bool:
+        """Wait until the reader is through; False where it is not by then."""
+        with self._moved:
+            return self._moved.wait_for(lambda: self._over, timeout_s)
 
 
 @contextmanager

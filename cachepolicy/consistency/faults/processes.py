@@ -1,16 +1,27 @@
-"""Faults of processes: another program writes, a writer dies at the worst instant."""
+"""Faults of processes: another program writes, a writer dies at the worst instant, a fork inside a transaction."""
 
 from __future__ import annotations
 
 import os
 import signal
 from collections.abc import Callable
-from typing import Any
+from contextlib import closing
+from typing import Any, Final
 
 from django.db import connections
 from django.db.transaction import atomic
 
-__all__ = ["in_another_process", "killed_after_commit", "sql_from_outside"]
+from cachepolicy.consistency.faults.transactions import begun_deferred
+
+__all__ = [
+    "in_another_process",
+    "killed_after_commit",
+    "past_django",
+    "sql_from_outside",
+    "written_by_a_fork_in_atomic",
+]
+
+_CHILD_S: Final = 30  # a child that hangs is ended by the kernel, and so is the parent's wait
 
 
 def in_another_process(play: Callable[[], None]) -> int:
@@ -18,11 +29,11 @@ def in_another_process(play: Callable[[], None]) -> int:
     pid = os.fork()
     if pid == 0:
         try:
-            for connection in connections.all(initialized_only=True):
-                # Forgotten, not closed: closing would end the parent's session on the server.
-                connection.connection = None
-                connection.in_atomic_block = False
-                connection.run_on_commit = []
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(_CHILD_S)
+            _PARENTS.extend(connections.all(initialized_only=True))
+            for connection in _PARENTS:
+                connections[connection.alias] = connection.copy()
             play()
             os._exit(0)
         except BaseException:
@@ -31,30 +42,43 @@ def in_another_process(play: Callable[[], None]) -> int:
     return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
+# Kept, not closed and not collected: that would end the parent's sessions on the server, since a fork shares sockets.
+_PARENTS: Final[list[Any]] = []
+
+
+def past_django(statement: str, parameters: list[Any], using: str = "default") -> None:
+    """Execute a statement by the driver's own cursor, which neither Django's hooks nor cacheops see."""
+    connection: Any = connections[using]
+    connection.ensure_connection()
+    with closing(connection.create_cursor()) as cursor:
+        cursor.execute(statement, parameters)
+
+
 def sql_from_outside(statement: str, parameters: list[Any], using: str = "default") -> int:
     """Execute a statement from a program that knows nothing of Django's ORM; gives its exit status."""
-
-    def play() -> None:
-        with connections[using].cursor() as cursor:
-            cursor.execute(statement, parameters)
-
-    return in_another_process(play)
+    return in_another_process(lambda: past_django(statement, parameters, using))
 
 
 def killed_after_commit(write: Callable[[], None], using: str = "default") -> int:
-    """Run `write` in a process that is killed between its COMMIT and the invalidations; gives the exit status."""
+    """Run `write` in a process that is killed as soon as its COMMIT is answered; gives the exit status, -9."""
 
     def play() -> None:
-        from cacheops.transaction import TransactionState
+        connection: Any = connections[using]
+        upstream = connection._commit
 
-        def die(self: Any) -> None:
-            if len(self) == 1:  # the outermost transaction: it has just been committed
-                os.kill(os.getpid(), signal.SIGKILL)
-            upstream(self)
+        def commit_and_die() -> None:
+            upstream()
+            os.kill(os.getpid(), signal.SIGKILL)
 
-        upstream = TransactionState.commit
-        TransactionState.commit = die
+        connection._commit = commit_and_die
         with atomic(using=using):
             write()
 
     return in_another_process(play)
+
+
+def written_by_a_fork_in_atomic(write: Callable[[], None], using: str = "default") -> int:
+    """Run `write` in a process forked inside atomic(), with a connection of its own; gives the exit status."""
+    # Deferred, so that SQLite's transaction of the parent does not keep the child from writing.
+    with begun_deferred(using), atomic(using=using):
+        return in_another_process(write)

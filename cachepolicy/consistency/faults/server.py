@@ -11,17 +11,20 @@ from cachepolicy.consistency.rig import Rig
 
 __all__ = [
     "clock_set_back",
+    "commands_executed",
+    "contents",
     "corrupt_values",
     "evict_invalidators",
+    "evicting",
     "hung",
     "old_dump",
     "out_of_memory",
     "paused",
     "read_only",
+    "refusals",
     "refused",
     "restarted_empty",
     "swap_values",
-    "values_stored",
 ]
 
 _INVALIDATORS = ("*conj:*", "*schemes:*")
@@ -82,7 +85,8 @@ def read_only(rig: Rig) -> Iterator[None]:
     client: Any = rig.client()
     client.replicaof("127.0.0.1", "1")
     try:
-        yield
+        with _quiet():
+            yield
     finally:
         client.replicaof("NO", "ONE")
 
@@ -93,16 +97,38 @@ def out_of_memory(rig: Rig) -> Iterator[None]:
     client = rig.client()
     client.config_set("maxmemory", "1")
     try:
-        yield
+        with _quiet():
+            yield
     finally:
         client.config_set("maxmemory", "0")
 
 
-def evict_invalidators(rig: Rig) -> int:
-    """Drop what finds and stamps the entries, as an allkeys policy may; gives how many keys went."""
+def evict_invalidators(rig: Rig, *, stamps: bool = True) -> int:
+    """Drop what finds and stamps the entries, as an allkeys policy may, or only what finds; gives how many keys."""
     client: Any = rig.client()
-    keys = [key for pattern in _INVALIDATORS for key in client.scan_iter(pattern)]
+    patterns = _INVALIDATORS if stamps else _INVALIDATORS[1:]
+    keys = [key for pattern in patterns for key in client.scan_iter(pattern)]
     return int(client.unlink(*keys)) if keys else 0
+
+
+@contextmanager
+def evicting(rig: Rig) -> Iterator[None]:
+    """Inside the block Redis is full, and has already evicted some of what it held (allkeys-lru)."""
+    client: Any = rig.client()
+    held = set(client.scan_iter("*"))
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    client.config_set("maxmemory", client.info("memory")["used_memory"] + 200_000)
+    fillers: list[str] = []
+    try:
+        while held and held <= set(client.scan_iter("*")) and len(fillers) < 10_000:
+            for _ in range(50):
+                fillers.append(f"filler:{len(fillers)}")
+                client.set(fillers[-1], b"." * 1000)
+        yield
+    finally:
+        client.config_set("maxmemory", "0")
+        client.config_set("maxmemory-policy", "noeviction")
+        client.unlink(*fillers)
 
 
 def clock_set_back(rig: Rig, ms: int) -> int:
@@ -139,9 +165,23 @@ def swap_values(rig: Rig) -> int:
     return len(keys)
 
 
-def values_stored(rig: Rig) -> int:
-    """How many cached values the server holds; waits for what it has still to execute."""
-    return len(_values(rig.client()))
+def contents(rig: Rig) -> dict[bytes, bytes]:
+    """Everything the server holds, by key, as DUMP gives it: to see what a fault did to it, or that it is healed."""
+    client: Any = rig.client()
+    dumps = {key: client.dump(key) for key in client.scan_iter("*")}
+    return {key: dump for key, dump in dumps.items() if dump is not None}
+
+
+def refusals(rig: Rig, error: str) -> int:
+    """How many commands the server has refused with this error, `OOM` for instance, since it started."""
+    info: Any = rig.client().info("errorstats")
+    return int(info.get(f"errorstat_{error}", {"count": 0})["count"])
+
+
+def commands_executed(rig: Rig, name: str) -> int:
+    """How many commands of this name the server has executed since it started; waits for what it has still to do."""
+    info: Any = rig.client().info("commandstats")
+    return int(info.get(f"cmdstat_{name}", {"calls": 0})["calls"])
 
 
 def _values(client: Any) -> list[Any]:

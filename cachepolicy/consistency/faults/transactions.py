@@ -1,14 +1,39 @@
-"""Faults of transactions: what is rolled back, and what is read from a snapshot of the past."""
+"""Faults of transactions: what is rolled back, what is read from a snapshot of the past, a COMMIT without an answer."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
 
 from django.db import connections
 from django.db.transaction import atomic, set_rollback
 
-__all__ = ["frozen_snapshot", "rolled_back", "rolled_back_raw", "rolled_back_savepoint", "rolled_back_without_atomic"]
+__all__ = [
+    "Replica",
+    "begun_deferred",
+    "frozen_snapshot",
+    "killed_in_commit",
+    "lagging_replica",
+    "rolled_back",
+    "rolled_back_raw",
+    "rolled_back_savepoint",
+    "rolled_back_without_atomic",
+]
+
+# A transaction whose snapshot is taken at once and stays, as one session says it that is in none.
+_STAND_STILL: Final = {
+    "sqlite": ("BEGIN DEFERRED", "SELECT count(*) FROM sqlite_master"),
+    "postgresql": ("BEGIN ISOLATION LEVEL REPEATABLE READ", "SELECT 1"),
+    "mysql": ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "START TRANSACTION WITH CONSISTENT SNAPSHOT"),
+}
+# The same, as one says it whose transaction has been begun by atomic().
+_FREEZE: Final = {
+    "sqlite": ("SELECT count(*) FROM sqlite_master",),
+    "postgresql": ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "SELECT 1"),
+    "mysql": _STAND_STILL["mysql"],
+}
 
 
 @contextmanager
@@ -53,29 +78,103 @@ def rolled_back_raw(using: str = "default") -> Iterator[None]:
 
 @contextmanager
 def frozen_snapshot(using: str = "default") -> Iterator[None]:
-    """The block reads the database as it stands at the start: a transaction of REPEATABLE READ, or SQLite's own."""
+    """The block reads the database as it stands at the start: an atomic() of REPEATABLE READ, or SQLite's own.
+
+    It is the outermost transaction. Raises RuntimeError inside another atomic(), KeyError for another database.
+    """
     connection = connections[using]
-    if connection.vendor == "sqlite":
-        # Not atomic(): a project may begin its transactions IMMEDIATE, which would keep the writer out.
+    with begun_deferred(using), atomic(using=using, durable=True):
         with connection.cursor() as cursor:
-            cursor.execute("BEGIN DEFERRED")
-            try:
-                cursor.execute("SELECT count(*) FROM sqlite_master").fetchone()
-                yield
-            finally:
-                cursor.execute("COMMIT")
-        return
-    if connection.vendor == "mysql":
-        with connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
-            try:
-                yield
-            finally:
-                cursor.execute("COMMIT")
-        return
-    with atomic(using=using):
-        with connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            cursor.execute("SELECT 1")
+            for statement in _FREEZE[connection.vendor]:
+                cursor.execute(statement)
         yield
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A database alias that stands still, as a replica that lags does, until `catch_up()`; for one thread."""
+
+    alias: str
+
+    def catch_up(self) -> None:
+        """Read what the primary has from now on."""
+        with connections[self.alias].cursor() as cursor:
+            cursor.execute("ROLLBACK")
+
+
+@contextmanager
+def lagging_replica(using: str = "default") -> Iterator[Replica]:
+    """Inside the block there is one more alias, a second session that reads the database as it stands now."""
+    alias = f"{using}_lagging"
+    databases: Any = connections.settings
+    databases[alias] = connections[using].settings_dict
+    connection = connections[alias]
+    try:
+        with connection.cursor() as cursor:
+            for statement in _STAND_STILL[connection.vendor]:
+                cursor.execute(statement)
+        yield Replica(alias)
+    finally:
+        connection.close()
+        del connections[alias], databases[alias]
+
+
+@contextmanager
+def killed_in_commit(using: str = "default", *, committed: bool) -> Iterator[None]:
+    """The server kills the session of this thread at the block's COMMIT: before it is executed, or before its answer.
+
+    The COMMIT raises OperationalError either way, and only another session can tell. For PostgreSQL and MySQL or
+    MariaDB; raises KeyError for another database.
+    """
+    connection: Any = connections[using]
+    upstream = connection._commit
+
+    def commit() -> None:
+        if committed:
+            upstream()
+        _kill_session(connection)
+        if not committed:
+            upstream()
+        with connection.wrap_database_errors:
+            connection.connection.cursor().execute("SELECT 1")
+
+    connection._commit = commit
+    try:
+        yield
+    finally:
+        del connection._commit
+
+
+def _kill_session(connection: Any) -> None:
+    driver = connection.connection
+    if connection.vendor == "postgresql":
+        session = driver.info.backend_pid
+        kill, alive = "SELECT pg_terminate_backend(%s)", "SELECT count(*) FROM pg_stat_activity WHERE pid = %s"
+    else:
+        session = driver.thread_id()
+        kill, alive = "KILL %s", "SELECT count(*) FROM information_schema.processlist WHERE id = %s"
+    other = connection.copy()
+    try:
+        with other.cursor() as cursor:
+            cursor.execute(kill, [session])
+            gone = False
+            while not gone:  # the server only marks the session; it ends when the server gets round to it
+                cursor.execute(alive, [session])
+                gone = cursor.fetchone() == (0,)
+    finally:
+        other.close()
+
+
+@contextmanager
+def begun_deferred(using: str = "default") -> Iterator[None]:
+    """Let atomic() begin SQLite's transactions as readers, though the project may begin them IMMEDIATE."""
+    connection: Any = connections[using]
+    configured = getattr(connection, "transaction_mode", None)
+    if configured is None:
+        yield
+        return
+    connection.transaction_mode = "DEFERRED"
+    try:
+        yield
+    finally:
+        connection.transaction_mode = configured
