@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -26,8 +30,22 @@ def test_the_sample_holds_both_accepted_and_refused_files() -> None:
     assert 20 < sum(refused) < 180
 
 
-def test_a_case_is_the_same_each_time() -> None:
-    assert fuzz.case(7, 123) == fuzz.case(7, 123)
+def test_a_case_is_the_same_in_each_process() -> None:
+    code = "from tests.policies import fuzz; print([fuzz.case(7, index) for index in range(50)])"
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=Path(__file__).parents[2],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(printed) == 1
+
+
+def test_seeds_give_other_cases() -> None:
     assert fuzz.case(7, 123) != fuzz.case(8, 123)
 
 

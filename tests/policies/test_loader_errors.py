@@ -175,7 +175,7 @@ def test_refuses_an_unknown_environment(environments: str, asked: str, remedy: s
 def test_refuses_an_unknown_environment_of_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, "x\ny")
     assert _problems(VALID) == [
-        "f:1:1: environments: there is no environment `x\\ny`; "
+        "f:1:1: environments: there is no environment `x\\ny` (from CACHEPOLICY_ENVIRONMENT); "
         "the file has no `environments`; unset CACHEPOLICY_ENVIRONMENT"
     ]
 
