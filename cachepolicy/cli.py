@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 
+from cachepolicy.annotations import Level, annotation
 from cachepolicy.compiler import unsupported
 from cachepolicy.exceptions import PolicyError, UnreadableError
 from cachepolicy.policies.loader import load_policies
@@ -58,8 +59,8 @@ def problems_of(file: str, environment: str | None = None) -> tuple[list[Problem
     """
     try:
         policies = load_policies(file, environment)
-        others = () if environment else policies.environments
-        return sorted({p for name in (environment, *others) for p in unsupported(load_policies(file, name))}), True
+        every = [policies, *(() if environment else policies.overlaid.values())]
+        return sorted({problem for one in every for problem in unsupported(one)}), True
     except UnreadableError as error:
         return list(error.problems), False
     except PolicyError as error:
@@ -95,20 +96,12 @@ def _as_json(problem: Problem) -> dict[str, str | int]:
 
 
 def _annotation(problem: Problem) -> str:
-    # https://docs.github.com/actions/reference/workflow-commands: these characters end a property or the message.
-    def escaped(text: str, extra: str = "") -> str:
-        for char in "%\r\n" + extra:
-            text = text.replace(char, f"%{ord(char):02X}")
-        return text
-
-    origin = problem.origin
-    place = f"file={escaped(origin.file, ':,')}"
-    if origin.line:
-        place += f",line={origin.line},col={origin.column}"
     message = (
         f"{problem.path}: {problem.what}; {problem.remedy}" if problem.path else f"{problem.what}; {problem.remedy}"
     )
-    return f"::{'warning' if problem.is_warning else 'error'} {place}::{escaped(message)}"
+    level: Level = "warning" if problem.is_warning else "error"
+    origin = problem.origin
+    return annotation(level, message, file=origin.file, line=origin.line, column=origin.column)
 
 
 if __name__ == "__main__":

@@ -152,6 +152,10 @@ class _Reading:
             self._mapping(node, path, "`models`", "write rules, as in news.Article: {timeout: 30s}") or ()
         ):
             here = f"{path}.{_short(key.text)}"
+            if key.text in schema.MODEL:
+                what, remedy = f"`{key.text}` stands where a model should", "indent it further, below its model"
+                self.problem(key.origin, here, what, remedy)
+                continue
             if not schema.PATTERN.fullmatch(key.text):
                 self.problem(key.origin, here, f"{quoted(key.text)} is not a model", _pattern_remedy(key.text))
                 continue

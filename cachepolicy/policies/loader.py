@@ -29,25 +29,27 @@ def load_policies(path: str | os.PathLike[str], environment: str | None = None) 
 
 def parse_policies(data: bytes, file: str = "policies.yaml", environment: str | None = None) -> PolicySet:
     """Check the text of a policy file; `file` is the name its problems carry. Raises PolicyError."""
+    asked = environment
     environment = environment or os.environ.get(ENVIRONMENT_VARIABLE) or None
     root, problems = nodes.parse(data, file)
     if root is None:
         start = Origin(file, 1, 1)
         raise _error(problems or [Problem(start, "", "the file is empty", "write `version: 1` and rules")])
     base, overlays = read_layers(root, problems)
-    policies, found = resolve(file, base, overlays, None)
+    faulty = frozenset(problem.path for problem in problems)
+    policies, found = resolve(file, base, overlays, None, faulty)
     problems += found
     # Every overlay is checked, not only the chosen one: the mistake in production's must show in the team's CI.
+    overlaid: dict[str, PolicySet] = {}
     for name in overlays:
-        overlaid, found = resolve(file, base, overlays, name)
+        overlaid[name], found = resolve(file, base, overlays, name, faulty)
         problems += found
-        if name == environment:
-            policies = overlaid
     if environment is not None and environment not in overlays and not problems:
-        problems.append(_unknown_environment(file, environment, list(overlays)))
+        source = "" if asked else f" (from {ENVIRONMENT_VARIABLE})"
+        problems.append(_unknown_environment(file, environment, source, list(overlays)))
     if problems:
         raise _error(problems)
-    return replace(policies, environments=tuple(overlays))
+    return replace(overlaid.get(environment or "", policies), overlaid=overlaid)
 
 
 def _error(problems: list[Problem]) -> PolicyError:
@@ -65,7 +67,7 @@ def _place(problem: Problem) -> tuple[int, int, str, str, str]:
     return problem.origin.line, problem.origin.column, problem.path, problem.what, problem.remedy
 
 
-def _unknown_environment(file: str, environment: str, known: list[str]) -> Problem:
+def _unknown_environment(file: str, environment: str, source: str, known: list[str]) -> Problem:
     match = did_you_mean(environment, known)
     if match:
         remedy = f"did you mean {match}?"
@@ -73,7 +75,7 @@ def _unknown_environment(file: str, environment: str, known: list[str]) -> Probl
         remedy = "choose from " + ", ".join(known)
     else:
         remedy = f"the file has no `environments`; unset {ENVIRONMENT_VARIABLE}"
-    return Problem(Origin(file, 1, 1), "environments", f"there is no environment {quoted(environment)}", remedy)
+    return Problem(Origin(file, 1, 1), "environments", f"there is no environment {quoted(environment)}{source}", remedy)
 
 
 def _bytes_of(path: Path) -> bytes:

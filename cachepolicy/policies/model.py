@@ -67,7 +67,7 @@ Rule: TypeAlias = "ModelRule | Off"
 
 @dataclass(frozen=True, slots=True)
 class PolicySet:
-    """Everything a policy file says for one environment, of the `environments` it has overlays for.
+    """Everything a policy file says for one environment; `overlaid` has what it says for each, by name.
 
     `models` is keyed by pattern in lower case, since Django's labels are compared so; `calls` by section
     (`functions`, `views`, `fragments`), then by name.
@@ -75,10 +75,11 @@ class PolicySet:
 
     file: str
     environment: str | None = None
-    environments: tuple[str, ...] = ()
     max_staleness: Sourced[Duration] | None = None
     models: Mapping[str, Rule] = field(default_factory=lambda: MappingProxyType({}))
     calls: Mapping[str, Mapping[str, CallRule]] = field(default_factory=lambda: MappingProxyType({}))
+
+    overlaid: Mapping[str, PolicySet] = field(default_factory=dict, repr=False, compare=False)
 
     def match(self, label: str) -> Rule | None:
         """The entry that wins for a model `app.Model`: its own name, then `app.*`, then `*.*`, as cacheops resolves."""

@@ -10,7 +10,7 @@ from cachepolicy.policies import schema
 from cachepolicy.policies.durations import Duration
 from cachepolicy.policies.layers import MAX_PROBLEMS, Entry, Given, Layer, TooMany
 from cachepolicy.policies.model import CallRule, ModelRule, Off, PolicySet, Rule, Sourced
-from cachepolicy.policies.problems import Origin, Problem
+from cachepolicy.policies.problems import Origin, Problem, did_you_mean
 
 __all__ = ["resolve"]
 
@@ -21,11 +21,14 @@ BUILT_IN: Final = Origin("built in")
 
 
 def resolve(
-    file: str, base: Layer, overlays: dict[str, Layer], environment: str | None
+    file: str, base: Layer, overlays: dict[str, Layer], environment: str | None, faulty: frozenset[str] = frozenset()
 ) -> tuple[PolicySet, list[Problem]]:
-    """The policy of `environment` (None: the file without overlay), and what it promises that cannot be kept."""
+    """The policy of `environment` (None: the file without overlay), and what it promises that cannot be kept.
+
+    `faulty`: the paths at which something is wrong already, so that nothing more is said there.
+    """
     layer = base if environment is None else base.overlaid_by(overlays[environment])
-    resolution = _Resolution(file, layer, environment)
+    resolution = _Resolution(file, layer, environment, faulty)
     try:
         return resolution.result(), resolution.problems
     except TooMany:
@@ -33,8 +36,9 @@ def resolve(
 
 
 class _Resolution:
-    def __init__(self, file: str, layer: Layer, environment: str | None) -> None:
+    def __init__(self, file: str, layer: Layer, environment: str | None, faulty: frozenset[str]) -> None:
         self._file, self._layer, self._environment = file, layer, environment
+        self._faulty = {prefix for path in faulty for prefix in _prefixes(path)}
         self.problems: list[Problem] = []
         self._models: dict[str, Rule] = {}
         self._broken: set[str] = set()
@@ -107,9 +111,13 @@ class _Resolution:
 
     def _timeout(self, entry: Entry) -> Given | None:
         given = entry.values.get("timeout") or self._layer.defaults.get("timeout")
-        if given is None:
+        if given is None and not self._is_faulty(entry):
             self._problem(entry.origin, entry.path, "this rule has no timeout", "give it one, or give `defaults` one")
         return given if given and given.value is not None else None
+
+    def _is_faulty(self, entry: Entry) -> bool:
+        """Whether something is wrong with it already; what follows from that is not told as well."""
+        return entry.path in self._faulty
 
     def _call_rule(self, section: str, entry: Entry, models: PolicySet) -> CallRule | None:
         depends_on = entry.values.get("depends_on")
@@ -143,6 +151,15 @@ class _Resolution:
                 return None
             case None:
                 what, remedy = "has no rule", f"add `{label}: {{ops: []}}` to models"
+                # By the name alone: the app, which is right, would make any short name look alike.
+                app, _, name = label.partition(".")
+                own = [
+                    rule.pattern[len(app) + 1 :]
+                    for rule in models.models.values()
+                    if rule.pattern.startswith(f"{app}.")
+                ]
+                if match := did_you_mean(name, own):
+                    remedy = f"did you mean {app}.{match}? Otherwise {remedy}"
         assert depends_on is not None
         self._problem(depends_on.origin, depends_on.path, f"{label} {what}, so its writes invalidate nothing", remedy)
         return None
@@ -152,7 +169,8 @@ class _Resolution:
         ceiling = self._layer.max_staleness
         if ceiling is None or ceiling.value is None or exempt or timeout.value <= ceiling.value:
             return timeout
-        if timeout.overlaid >= ceiling.overlaid:
+        # Of two values of the base an environment tells nothing new: it may have made the table mutable, for tests.
+        if timeout.overlaid >= ceiling.overlaid and (self._environment is None or timeout.overlaid):
             over = f"max_staleness, {ceiling.value} in line {ceiling.origin.line}"
             what = f"the timeout {timeout.value} is longer than {over}"
             remedy = "shorten it, or raise max_staleness; only an immutable table may promise longer"
@@ -161,6 +179,7 @@ class _Resolution:
 
     def _problem(self, origin: Origin, path: str, what: str, remedy: str, code: str = _GENERAL) -> None:
         self.problems.append(Problem(origin, path, what, remedy, code))
+        self._faulty.update(_prefixes(path))
         if len(self.problems) > MAX_PROBLEMS:
             raise TooMany
 
@@ -169,3 +188,9 @@ def _sourced(given: Given | None, built_in: Any) -> Sourced[Any]:
     if given is None or given.value is None:
         return Sourced(built_in, BUILT_IN)
     return Sourced(given.value, given.origin)
+
+
+def _prefixes(path: str) -> list[str]:
+    """The path and the paths of all that it lies in."""
+    parts = path.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]

@@ -70,7 +70,8 @@ def _version(node: nodes.Node, complain: Complain) -> int | None:
     if isinstance(node, nodes.Scalar) and node.plain and node.text == "1":
         return 1
     shown = quoted(node.text) if isinstance(node, nodes.Scalar) else "this"
-    complain(node.origin, f"{shown} is not a version of the language", "write `version: 1`")
+    quotes = ", without quotes" if isinstance(node, nodes.Scalar) and node.text == "1" else ""
+    complain(node.origin, f"{shown} is not a version of the language", f"write `version: 1`{quotes}")
     return None
 
 
@@ -97,6 +98,8 @@ def _ops(node: nodes.Node, complain: Complain) -> frozenset[str] | None:
         if node.text in OPS:
             return frozenset({node.text})
         remedy = _instead(node.text, (*OPS, "all"), "write `all`, or a list of " + ", ".join(OPS))
+        if "," in node.text:
+            remedy = "write a list, as in [get, fetch]"
         complain(node.origin, f"{quoted(node.text)} is no op", remedy)
         return None
     ops = _texts(node, complain, "ops", "[get, fetch]")

@@ -6,6 +6,8 @@ import warnings
 from typing import Any, Final, cast
 
 import redis
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -32,10 +34,10 @@ _INVALIDATIONS: Final = frozenset(
 
 def _tell(sha: str, keys_and_args: tuple[Any, ...], *, done: bool) -> None:
     # Both kinds of script take the prefix first, then the entry's key or the table.
-    if sha in _FILLS:
-        signals.fill.send(sender=Client, key=str(keys_and_args[1]), stored=done)
+    if sha in _FILLS and keys_and_args[-1] != "never match":  # keep_fresh's look at the stamps before the call
+        signals.fill.send_robust(sender=Client, key=str(keys_and_args[1]), stored=done)
     elif sha in _INVALIDATIONS:
-        signals.invalidation.send(sender=Client, table=str(keys_and_args[1]), sent=done)
+        signals.invalidation.send_robust(sender=Client, table=str(keys_and_args[1]), sent=done)
 
 
 def _defaults() -> dict[str, Any]:
@@ -52,6 +54,11 @@ class Client(redis.Redis):
     """redis.Redis with defaults fit for a cache; what CACHEOPS_REDIS says itself wins."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if apps.ready and not apps.is_installed("cachepolicy"):
+            raise ImproperlyConfigured(
+                'the settings of a cache policy are in force, but nothing keeps it: add "cachepolicy" to '
+                'INSTALLED_APPS, after "cacheops"'
+            )
         if kwargs.get("connection_pool") is None:
             kwargs = {**_defaults(), **kwargs}
         super().__init__(*args, **kwargs)
@@ -60,6 +67,19 @@ class Client(redis.Redis):
     def from_url(cls, url: str, **kwargs: Any) -> Client:
         """A client for a URL; options in its query string win over the defaults."""
         return cast(Client, super().from_url(url, **{**_defaults(), **kwargs}))
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Run a command; a Redis that refuses (full, read-only, no password) is treated as one that is not there.
+
+        cacheops falls back to the database on ConnectionError alone: READONLY would end a page with a 500, and a save()
+        after its commit with an exception.
+        """
+        try:
+            return cast(Any, super()).execute_command(*args, **options)
+        except redis.exceptions.NoScriptError:
+            raise  # redis-py loads the script and calls again
+        except redis.ResponseError as error:
+            raise redis.ConnectionError(f"Redis refused {args[0]}: {error}") from error
 
     def get(self, name: Any) -> Any:
         """The value of a key; None where Redis cannot be reached, since cacheops' `@cached` would raise instead."""
@@ -90,5 +110,6 @@ class Client(redis.Redis):
 
     def brpoplpush(self, src: Any, dst: Any, timeout: Any = 0) -> Any:
         """Wait for a lock's signal in turns shorter than the socket timeout; cacheops loops until the lock is free."""
-        longest = TIMEOUT_S / 2
-        return super().brpoplpush(src, dst, timeout=min(timeout or longest, longest))
+        own_s = self.connection_pool.connection_kwargs.get("socket_timeout") or TIMEOUT_S
+        longest_s = min(own_s, TIMEOUT_S) / 2
+        return super().brpoplpush(src, dst, timeout=min(timeout or longest_s, longest_s))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
+import types
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar, cast
@@ -13,6 +14,7 @@ import cacheops
 from cacheops.transaction import transaction_states
 from django.apps import apps
 from django.db import connections, models
+from django.db.models.manager import BaseManager
 
 from cachepolicy import conf
 from cachepolicy.compiler import seconds
@@ -64,10 +66,10 @@ def cached_as(
 
     def upstream(function: Callable[[_Call], Any]) -> Callable[[_Call], Any]:
         # keep_fresh makes cacheops create the stamps before the call, so a write during it refuses the fill.
-        decorator = cacheops.cached_as(*_with_m2m(resolve()), timeout=bound_s, lock=lock, keep_fresh=keep_fresh)
+        decorator = cacheops.cached_as(*_querysets(resolve()), timeout=bound_s, lock=lock, keep_fresh=keep_fresh)
         return cast("Callable[[_Call], Any]", decorator(function))
 
-    return lambda function: _wrap(function, upstream, extra)
+    return lambda function: _Cached(function, upstream, extra).wrapper
 
 
 def cached(
@@ -96,22 +98,36 @@ def cached(
     def upstream(function: Callable[[_Call], Any]) -> Callable[[_Call], Any]:
         return cast("Callable[[_Call], Any]", cacheops.cached(timeout=bound_s)(function))
 
-    return lambda function: _wrap(function, upstream, extra, bypass=_in_dirty_transaction)
+    return lambda function: _Cached(function, upstream, extra).invalidated_by_hand()
 
 
-def _with_m2m(samples: list[Any]) -> list[Any]:
-    """The samples, with the tables of their many-to-many fields: `article.tags.add()` writes to neither model's own."""
-    tables = []
-    for model in samples:
-        is_model = isinstance(model, type) and issubclass(model, models.Model)
-        fields: Any = model._meta.many_to_many if is_model else ()
-        for through in (field.remote_field.through for field in fields):
+def _querysets(samples: list[Any]) -> list[Any]:
+    """The samples for cacheops, with the tables of their many-to-many fields.
+
+    `article.tags.add()` writes to the table of neither model, so the link table is a sample of its own.
+    """
+    querysets = []
+    for sample in samples:
+        model = _model_of(sample)
+        whole = model._default_manager.all()
+        querysets.append(whole if isinstance(sample, (type, BaseManager)) else sample)
+        for through in (field.remote_field.through for field in model._meta.many_to_many):
             if through._meta.auto_created:
-                links = through.objects.all()
+                links = through._default_manager.all()
                 # cacheops asks for a rule of its own for each sample; the link table lives by its model's.
-                links._cacheprofile = model.objects.all()._cacheprofile.copy()
-                tables.append(links)
-    return [*samples, *tables]
+                links._cacheprofile = whole._cacheprofile.copy()
+                querysets.append(links)
+    return querysets
+
+
+def _model_of(sample: Any) -> Any:
+    model = getattr(sample, "model", None) or (sample if isinstance(sample, type) else type(sample))
+    if not (isinstance(model, type) and issubclass(model, models.Model)):
+        raise TypeError(
+            f'cached_as got {sample!r}; give it the name of a rule, as in @cached_as("stats"), or models, '
+            f"as in @cached_as(Article), in parentheses"
+        )
+    return model
 
 
 class _Call:
@@ -126,40 +142,54 @@ class _Call:
         return self.key
 
 
-def _wrap(
-    function: Callable[P, R],
-    upstream: Callable[[Callable[[_Call], Any]], Callable[[_Call], Any]],
-    extra: Any,
-    bypass: Callable[[], bool] | None = None,
-) -> Callable[P, R]:
-    _refuse_unsupported(function)
-    keys, building = CallKeys(function), threading.Lock()
-    cacheable: Callable[[_Call], Any] | None = None
+class _Cached:
+    """One function and its cache; built at the first call, when the models are loaded, wherever it is defined."""
 
-    def build() -> Callable[[_Call], Any]:
-        # At the first call, not at import: then the models are loaded, whatever module the function lives in.
-        nonlocal cacheable
-        with building:
-            if cacheable is None:
-                cacheable = upstream(functools.wraps(function)(lambda call: function(*call.args, **call.kwargs)))
-        return cacheable
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        upstream: Callable[[Callable[[_Call], Any]], Callable[[_Call], Any]],
+        extra: Any,
+    ) -> None:
+        self._function, self._keys = function, CallKeys(_supported(function))
+        self._upstream, self._extra = upstream, extra
+        self._building = threading.Lock()
+        self._cacheable: Callable[[_Call], Any] | None = None
 
-    def call_of(args: Any, kwargs: Any) -> _Call:
-        varied = extra(*args, **kwargs) if callable(extra) else extra
-        return _Call(keys.key(args, kwargs, varied), args, kwargs)
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            # Of any database: what a function reads cannot be told from the samples it was given.
+            if transaction_states.is_dirty(connections):
+                return function(*args, **kwargs)
+            return (self._cacheable or self._build())(self._call(args, kwargs))
 
-    @functools.wraps(function)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        if bypass is not None and bypass():
-            return function(*args, **kwargs)
-        return cast(R, (cacheable or build())(call_of(args, kwargs)))
+        self.wrapper: Any = wrapper
 
-    def invalidate(*args: P.args, **kwargs: P.kwargs) -> None:
-        (cacheable or build()).invalidate(call_of(args, kwargs))  # type: ignore[attr-defined]
+    def invalidated_by_hand(self) -> Any:
+        """The wrapper, with `invalidate(*args, **kwargs)`."""
 
-    if bypass is not None:
-        wrapper.invalidate = invalidate  # type: ignore[attr-defined]
-    return wrapper
+        def invalidate(*args: Any, **kwargs: Any) -> None:
+            try:
+                call = self._call(args, kwargs)
+            except TypeError as error:
+                where = f"{self._keys.place}.invalidate"
+                hint = "give it the arguments of a call; of a method the instance first, by the class"
+                raise TypeError(f"{where}: {error}; {hint}") from None
+            cast(Any, self._cacheable or self._build()).invalidate(call)
+
+        self.wrapper.invalidate = invalidate
+        return self.wrapper
+
+    def _build(self) -> Callable[[_Call], Any]:
+        with self._building:
+            if self._cacheable is None:
+                body = functools.wraps(self._function)(lambda call: self._function(*call.args, **call.kwargs))
+                self._cacheable = self._upstream(body)
+        return self._cacheable
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call:
+        varied = self._extra(*args, **kwargs) if callable(self._extra) else self._extra
+        return _Call(self._keys.key(args, kwargs, varied), args, kwargs)
 
 
 def _uncached(function: Callable[P, R]) -> Callable[P, R]:
@@ -167,11 +197,17 @@ def _uncached(function: Callable[P, R]) -> Callable[P, R]:
     return function
 
 
-def _refuse_unsupported(function: Callable[..., Any]) -> None:
-    place = f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', function)}"
+def _supported(function: Any) -> types.FunctionType:
+    """The function, or UnsupportedFunctionError saying what to decorate instead."""
     if isinstance(function, (staticmethod, classmethod)):
         kind = type(function).__name__
+        place = f"{function.__module__}.{function.__qualname__}"
         raise UnsupportedFunctionError(f"{place} is a {kind}; put @{kind} above the caching decorator, not below it")
+    if not isinstance(function, types.FunctionType):
+        raise UnsupportedFunctionError(
+            f"{function!r} is no function; decorate a function, or a method where its class defines it"
+        )
+    place = f"{function.__module__}.{function.__qualname__}"
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         raise UnsupportedFunctionError(
             f"{place} is async, and the ORM cache is not; cache the sync function that reads the database, and call "
@@ -179,6 +215,7 @@ def _refuse_unsupported(function: Callable[..., Any]) -> None:
         )
     if inspect.isgeneratorfunction(function):
         raise UnsupportedFunctionError(f"{place} is a generator, which cannot be stored; return a list")
+    return function
 
 
 def _call_rule(decorator: str, samples: tuple[Any, ...]) -> CallRule:
@@ -188,6 +225,8 @@ def _call_rule(decorator: str, samples: tuple[Any, ...]) -> CallRule:
     if (rule := policies.functions.get(name)) is None:
         match = did_you_mean(name, policies.functions)
         remedy = f"did you mean {match}?" if match else "add it under `functions:`"
+        if "." in name and not match:
+            remedy += f"; for the model give the class, as in {decorator}({name.rpartition('.')[2]})"
         raise _problem(Origin(policies.file), "functions", f"there is no rule `{name}`", remedy)
     return rule
 
@@ -195,8 +234,7 @@ def _call_rule(decorator: str, samples: tuple[Any, ...]) -> CallRule:
 def _bound_of(sample: Any) -> Duration:
     if isinstance(sample, str):
         raise TypeError("cached_as takes one name of a rule, or models; not both")
-    model: type[models.Model] = sample.model if isinstance(sample, models.QuerySet) else sample
-    label, policies = model._meta.label, conf.policies()
+    label, policies = _model_of(sample)._meta.label, conf.policies()
     if (rule := policies.rule_for(label)) is None:
         what = f"{label} has no rule, so its writes would not invalidate this function"
         raise _problem(Origin(policies.file), "models", what, f"add `{label}: {{ops: []}}` to models")
@@ -219,10 +257,6 @@ def _seconds_within(timeout: Timeout | None, longest: Duration) -> int:
                 f"timeout={timeout!r}: give whole seconds, at least 1; to cache nothing, drop the decorator"
             )
     return min(asked, seconds(longest))
-
-
-def _in_dirty_transaction() -> bool:
-    return bool(transaction_states.is_dirty(connections))
 
 
 def _problem(origin: Origin, path: str, what: str, remedy: str) -> PolicyError:

@@ -5,61 +5,80 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any
 
 import cacheops
 from django.apps import apps
+from django.core.serializers.base import DeserializedObject
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.models import Model, QuerySet
 from django.db.models.signals import pre_delete, pre_save
 
 from cachepolicy import conf
 from cachepolicy.exceptions import ImmutableTableError
 from cachepolicy.runtime.local_gets import forget
+from cachepolicy.runtime.writes import writes_allowed, writing
 
 __all__ = ["allow_writes", "install"]
-
-_EVERYTHING: Final = frozenset({"*"})
-_allowed: ContextVar[frozenset[str]] = ContextVar("cachepolicy_allowed_writes", default=frozenset())
 
 
 @contextmanager
 def allow_writes(*models: type[Model]) -> Iterator[None]:
     """Let the ORM write to these immutable tables (none given: to every one), in this thread or task.
 
-    At the end their cached reads are invalidated; what other processes hold by `local_get` stays until its timeout.
+    Inside the block their reads go to the database. At its end, or at the commit of the transaction around it, their
+    cached reads are invalidated; what other processes hold by `local_get` stays there until its timeout.
     """
-    labels = frozenset(model._meta.label_lower for model in models) or _EVERYTHING
-    token = _allowed.set(_allowed.get() | labels)
+    for model in models:
+        if not (isinstance(model, type) and issubclass(model, Model)):
+            raise TypeError(f"allow_writes takes model classes, as in allow_writes(Country), not {model!r}")
     try:
-        yield
+        with writing(models):
+            yield
     finally:
-        _allowed.reset(token)
-        for model in models or filter(_is_immutable, apps.get_models(include_auto_created=True)):
+        _invalidate(models or tuple(filter(_is_immutable, apps.get_models(include_auto_created=True))))
+
+
+def _invalidate(models: tuple[type[Model], ...]) -> None:
+    forget(models)
+    inside = [connection.alias for connection in connections.all(initialized_only=True) if connection.in_atomic_block]
+    for alias in inside or [DEFAULT_DB_ALIAS]:
+        for model in models:
             # The whole table: update() and bulk_create() inside the block have invalidated nothing.
-            cacheops.invalidate_model(model)
-        forget(models)
+            cacheops.invalidate_model(model, using=alias)
+        # Again after the commit: until then another thread could have read and kept the old rows.
+        transaction.on_commit(functools.partial(forget, models), using=alias)
 
 
 def install() -> None:
     """Guard every immutable table; called once, when the apps are ready."""
-    if not any(_is_immutable(model) for model in apps.get_models(include_auto_created=True)):
+    guarded = [model for model in apps.get_models(include_auto_created=True) if _refused_by(model) is not None]
+    if not guarded:
         return
-    # Without a sender: a handler for one model would miss its proxies.
-    pre_save.connect(_before_save, dispatch_uid="cachepolicy.immutable")
-    pre_delete.connect(_before_delete, dispatch_uid="cachepolicy.immutable")
-    # These two send no signals. Everything else the ORM writes with ends in one of the four.
-    QuerySet.update = _guarded(QuerySet.update, "update()")  # type: ignore[method-assign]
-    QuerySet.bulk_create = _guarded(QuerySet.bulk_create, "bulk_create()")  # type: ignore[method-assign]
+    for model in guarded:
+        # By sender: a listener to every model's pre_delete would end Django's fast deletes in the whole project.
+        pre_save.connect(_before_save, sender=model, dispatch_uid="cachepolicy.immutable")
+        pre_delete.connect(_before_delete, sender=model, dispatch_uid="cachepolicy.immutable")
+    # These send no signals; neither does what many-to-many managers and cascades remove by _raw_delete.
+    for name, operation in {"update": "update()", "bulk_create": "bulk_create()", "_raw_delete": "delete()"}.items():
+        setattr(QuerySet, name, _guarded(getattr(QuerySet, name), operation))
+    DeserializedObject.save = _as_fixture(DeserializedObject.save)  # type: ignore[method-assign]
 
 
 def _is_immutable(model: type[Model]) -> bool:
-    # Migrations write through historical models, which live in a module of this name.
-    if model.__module__ == "__fake__":
-        return False
     concrete = model._meta.concrete_model or model
     rule = conf.policies().rule_for(concrete._meta.label)
     return rule is not None and rule.immutable.value
+
+
+def _refused_by(model: type[Model]) -> type[Model] | None:
+    """The immutable model whose table a write of `model` touches: itself, or a parent by multi-table inheritance."""
+    # Migrations write through historical models, which live in a module of this name.
+    if model.__module__ == "__fake__":
+        return None
+    concrete = model._meta.concrete_model or model
+    family = [concrete, *concrete._meta.get_parent_list()]
+    return next((member for member in family if _is_immutable(member)), None)
 
 
 def _before_save(sender: type[Model], raw: bool = False, **_: Any) -> None:
@@ -80,16 +99,24 @@ def _guarded(upstream: Callable[..., Any], operation: str) -> Any:
     return guarded
 
 
+def _as_fixture(upstream: Callable[..., Any]) -> Any:
+    """loaddata's many-to-many rows are not saved raw."""
+
+    @functools.wraps(upstream)
+    def save(self: DeserializedObject, *args: Any, **kwargs: Any) -> Any:
+        with writing(()):
+            return upstream(self, *args, **kwargs)
+
+    return save
+
+
 def _refuse(model: type[Model], operation: str) -> None:
-    if not _is_immutable(model):
+    table = _refused_by(model)
+    if table is None or writes_allowed(table) or writes_allowed(model):
         return
-    concrete = model._meta.concrete_model or model
-    if _allowed.get() & {concrete._meta.label_lower, model._meta.label_lower, *_EVERYTHING}:
-        return
-    rule = conf.policies().rule_for(concrete._meta.label)
+    rule = conf.policies().rule_for(table._meta.label)
     place = rule.immutable.origin if rule else conf.policies().file
-    name = concrete._meta.object_name
     raise ImmutableTableError(
-        f"{place}: {concrete._meta.label} is immutable, so {operation} is refused; write in a migration, in a fixture, "
-        f"or inside `with cachepolicy.allow_writes({name}):`"
+        f"{place}: {table._meta.label} is immutable, so {operation} is refused; write in a migration, by its "
+        f"historical models, in a fixture, or inside `with cachepolicy.allow_writes({table._meta.object_name}):`"
     )

@@ -7,10 +7,14 @@ takes neither the database nor `.values()` into the key. This mapping stands in 
 from __future__ import annotations
 
 import copy
+import datetime
+import decimal
 import functools
 import threading
+import uuid
 from collections import OrderedDict
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import cacheops.query
@@ -19,6 +23,7 @@ from django.db.models.query import ModelIterable
 
 from cachepolicy import clock, conf
 from cachepolicy.policies.model import ModelRule
+from cachepolicy.runtime.writes import writes_allowed
 
 __all__ = ["LocalGets", "forget", "install"]
 
@@ -26,18 +31,22 @@ __all__ = ["LocalGets", "forget", "install"]
 _GET_ALONE: Final = frozenset({"get"})
 
 
+# Values that a shallow copy may share.
+_FINAL_TYPES: Final = frozenset(
+    {str, int, float, bool, bytes, type(None), decimal.Decimal, uuid.UUID}
+    | {datetime.datetime, datetime.date, datetime.time, datetime.timedelta}
+)
+
+
 class _Reading(threading.local):
-    """What this thread is reading through the local tier now."""
+    """What this thread is reading through the local tier now; one get() may run inside another."""
 
     alias: str = ""
-    births_ns: dict[Any, int]
+    born_ns: int | None = None
     fresh: tuple[Any, Any] | None = None
 
-    def __init__(self) -> None:
-        self.births_ns = {}
 
-
-class LocalGets(MutableMapping[Any, Any]):
+class LocalGets:
     """cacheops' key → row; holds a row no longer than its rule's timeout, and `entries` rows at most (oldest out)."""
 
     def __init__(self, entries: int) -> None:
@@ -58,39 +67,57 @@ class LocalGets(MutableMapping[Any, Any]):
         with self._lock:
             entry = self._rows.get(here)
         if entry is not None and now_ns - entry[0] <= _bound_ns(key):
-            return copy.copy(entry[1])
+            return _copy(entry[1])
         # A miss: the row is as old as this instant, before the database is read.
-        self.reading.births_ns[here] = now_ns
+        self.reading.born_ns = now_ns
         raise KeyError(key)
 
     def __setitem__(self, key: Any, row: Any) -> None:
         here = (self.reading.alias, key)
-        born_ns = self.reading.births_ns.pop(here, None)
+        born_ns, self.reading.born_ns = self.reading.born_ns, None
         self.reading.fresh = (here, row)
         if born_ns is None:
             return  # never missed, so its age is unknown
         with self._lock:
-            self._rows[here] = (born_ns, copy.copy(row))
+            self._rows[here] = (born_ns, _copy(row))
             self._rows.move_to_end(here)
             while len(self._rows) > self._entries:
                 self._rows.popitem(last=False)
 
-    def __delitem__(self, key: Any) -> None:
-        with self._lock:
-            del self._rows[(self.reading.alias, key)]
-
-    def __iter__(self) -> Any:
-        return iter([key for _, key in self._rows])
-
     def __len__(self) -> int:
         return len(self._rows)
 
+    def clear(self) -> None:
+        """Drop every row."""
+        with self._lock:
+            self._rows.clear()
+
     def forget(self, models: Iterable[type[Model]]) -> None:
-        """Drop every row of these models, or of all models where none is given."""
+        """Drop every row of these models' tables."""
         tables = {model._meta.db_table for model in models}
         with self._lock:
-            for here in [here for here in self._rows if not tables or here[1][1]._meta.db_table in tables]:
+            for here in [here for here in self._rows if here[1][1]._meta.db_table in tables]:
                 del self._rows[here]
+
+    @contextmanager
+    def reading_from(self, alias: str) -> Iterator[None]:
+        """One get() from a database; restores what an outer one was at."""
+        reading = self.reading
+        outer = reading.alias, reading.born_ns, reading.fresh
+        reading.alias, reading.born_ns, reading.fresh = alias, None, None
+        try:
+            yield
+        finally:
+            reading.alias, reading.born_ns, reading.fresh = outer
+
+
+def _copy(row: Any) -> Any:
+    """A row of the caller's own, down to its JSON and arrays."""
+    twin = copy.copy(row)
+    for name, value in getattr(twin, "__dict__", {}).items():
+        if type(value) not in _FINAL_TYPES and name != "_state":  # Django copies the state itself
+            twin.__dict__[name] = copy.deepcopy(value)
+    return twin
 
 
 def _bound_ns(key: Any) -> int:
@@ -99,7 +126,7 @@ def _bound_ns(key: Any) -> int:
 
 
 def forget(models: Iterable[type[Model]]) -> None:
-    """Drop this process's local rows of the models (of all, where none is given)."""
+    """Drop this process's local rows of the models."""
     if isinstance(cacheops.query._local_get_cache, LocalGets):
         cacheops.query._local_get_cache.forget(models)
 
@@ -121,14 +148,16 @@ def _routed(upstream: Any, local_gets: LocalGets) -> Any:
         if not (profile and profile["local_get"]):
             return upstream(self, *args, **kwargs)
         kept = dict(profile)
-        if _is_plain(self):
-            local_gets.reading.alias = self.db
-            # Read the database, not Redis: a row that is as old as its timeout there would get the same again here.
-            profile["ops"] = _GET_ALONE
+        if writes_allowed(self.model):
+            profile.update(local_get=False, ops=frozenset())
+        elif _is_plain(self):
+            # The database, not Redis: a row that is as old as its timeout there would get the same again here.
+            profile["ops"] = frozenset(profile["ops"]) & _GET_ALONE
         else:
             profile["local_get"] = False
         try:
-            return upstream(self, *args, **kwargs)
+            with local_gets.reading_from(self.db):
+                return upstream(self, *args, **kwargs)
         finally:
             profile.update(kept)
 

@@ -6,20 +6,20 @@ from collections.abc import Iterator
 from typing import Any
 
 import cacheops
+import cacheops.query
 import pytest
 
 from cachepolicy import clock
 from cachepolicy.policies.loader import parse_policies
-from cachepolicy.runtime import local_gets
 
 
 @pytest.fixture(autouse=True)
 def _empty_cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(clock, "_advanced_ns", clock._advanced_ns)
     cacheops.invalidate_all()
-    local_gets.forget(())
+    cacheops.query._local_get_cache.clear()
     yield
-    local_gets.forget(())
+    cacheops.query._local_get_cache.clear()
 
 
 @pytest.fixture

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import cacheops
 import pytest
 import redis
+from django.db.transaction import atomic, on_commit
 from news.models import Tag
 
 from cachepolicy import signals
@@ -134,3 +138,59 @@ def test_signals_tell_fills_and_invalidations_and_whether_they_reached_redis(ser
     finally:
         signals.fill.disconnect(on_fill)
         signals.invalidation.disconnect(on_invalidation)
+
+
+@pytest.mark.parametrize(
+    "refusing",
+    [
+        lambda redis_: redis_.config_set("maxmemory", "1"),
+        lambda redis_: redis_.replicaof("127.0.0.1", "1"),
+    ],
+)
+@pytest.mark.django_db(transaction=True)
+def test_a_redis_that_is_full_or_read_only_costs_no_page_and_no_on_commit_hook(refusing: Any) -> None:
+    ran: list[str] = []
+
+    @cacheops.cached_as(Tag, timeout=5)
+    def names() -> list[str]:
+        return [tag.name for tag in Tag.objects.order_by("name")]
+
+    with RedisServer() as own, redirected(own.url), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        refusing(own.client())
+        with atomic():
+            tag = Tag.objects.create(name="Elections", slug="elections")
+            on_commit(lambda: ran.append("hook"))
+        tag.save()
+        assert (Tag.objects.get(pk=tag.pk).name, names(), ran) == ("Elections", ["Elections"], ["hook"])
+
+
+def test_the_wait_for_a_lock_is_shorter_than_a_short_socket_timeout(server: RedisServer) -> None:
+    client = Client.from_url(f"{server.url}&socket_timeout=0.1")
+    assert client.brpoplpush("nothing", "nothing", timeout=60) is None
+
+
+def test_a_policy_that_nothing_keeps_is_refused_at_the_first_read(tmp_path: Path) -> None:
+    (tmp_path / "policies.yaml").write_text("version: 1\nmodels:\n  auth.User: {ops: all, timeout: 1s}\n")
+    (tmp_path / "settings.py").write_text(
+        "import cachepolicy\n"
+        "SECRET_KEY = 'x'\n"
+        "INSTALLED_APPS = ['django.contrib.auth', 'django.contrib.contenttypes', 'cacheops']\n"
+        "DATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': ':memory:'}}\n"
+        "globals().update(cachepolicy.settings('policies.yaml'))\n"
+    )
+    program = "import django; django.setup(); from django.contrib.auth.models import User; User.objects.count()"
+    root = str(Path(__file__).parent.parent.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": root, "DJANGO_SETTINGS_MODULE": "settings"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.rstrip().endswith(
+        'the settings of a cache policy are in force, but nothing keeps it: add "cachepolicy" to INSTALLED_APPS, '
+        'after "cacheops"'
+    )

@@ -53,6 +53,15 @@ def _generator() -> Any:
             "tests.runtime.test_decorator_refusals.call is a staticmethod; put @staticmethod above the caching "
             "decorator, not below it",
         ),
+        (
+            functools.partial(call, 1),
+            f"{functools.partial(call, 1)!r} is no function; decorate a function, or a method where its class "
+            f"defines it",
+        ),
+        (
+            Article,
+            "<class 'news.models.Article'> is no function; decorate a function, or a method where its class defines it",
+        ),
     ],
 )
 def test_what_cannot_be_cached_is_refused_where_it_is_decorated(
@@ -77,6 +86,11 @@ def test_what_cannot_be_cached_is_refused_where_it_is_decorated(
             lambda: cached("by_rule"),
             "rules.yaml:8:3: functions.by_rule: `cached` would ignore what this rule depends on; use `cached_as`, or "
             "remove `depends_on`",
+        ),
+        (
+            lambda: cached_as("news.Article"),
+            "rules.yaml: functions: there is no rule `news.Article`; add it under `functions:`; for the model give the "
+            "class, as in cached_as(Article)",
         ),
         (
             lambda: cached_as(Session),
@@ -114,6 +128,15 @@ def test_a_wrong_call_of_a_decorator_says_the_right_one(policies: None, decorate
     with pytest.raises(TypeError) as refusal:
         decorate()
     assert str(refusal.value) == text
+
+
+def test_the_decorator_without_parentheses_says_what_to_write(policies: None) -> None:
+    with pytest.raises(TypeError) as refusal:
+        cached_as(call)  # type: ignore[arg-type]
+    assert str(refusal.value) == (
+        f'cached_as got {call!r}; give it the name of a rule, as in @cached_as("stats"), or models, as in '
+        f"@cached_as(Article), in parentheses"
+    )
 
 
 @pytest.mark.parametrize("timeout", [0, -1, True, 2.5, timedelta(0), timedelta(milliseconds=500)])

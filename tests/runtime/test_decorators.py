@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from cacheops.redis import redis_client
+from cacheops.transaction import transaction_states
+from django.db import connections
 from django.db.transaction import atomic
-from news.models import Article, Category, Tag
+from news.models import Article, Author, Category, Country, Language, Tag
 
-from cachepolicy import Duration, cached, cached_as
+from cachepolicy import Duration, allow_writes, cached, cached_as
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -215,3 +218,78 @@ def test_errors_of_the_function_pass_and_are_not_stored(policies: None) -> None:
     with pytest.raises(LookupError):
         function()
     assert function() == 7
+
+
+def test_a_write_to_another_database_than_the_samples_turns_caching_off_too(policies: None) -> None:
+    @cached_as("by_rule")
+    def function() -> int:
+        return call()
+
+    state = transaction_states["other"]
+    state.begin()
+    state.mark_dirty()
+    try:
+        # Only an alias that the project has can be read; the samples are all of `default`.
+        with mock_alias("other"):
+            assert [function(), function()] == [1, 2]
+    finally:
+        state.rollback()
+    assert [function(), function()] == [3, 3]
+
+
+def test_invalidate_takes_a_call_in_any_form_and_refuses_what_is_none(policies: None) -> None:
+    class Rates:
+        def cache_key(self) -> str:
+            return "rates"
+
+        @cached("timed")
+        def of(self, day: int, kind: str = "spot") -> int:
+            return call(day, kind)
+
+    rates = Rates()
+    assert (rates.of(1), rates.of(day=1), rates.of(1, "spot")) == (1, 1, 1)
+    Rates.of.invalidate(rates, day=1)  # type: ignore[attr-defined]
+    assert rates.of(1) == 2
+    with pytest.raises(TypeError) as refusal:
+        rates.of.invalidate(1)  # type: ignore[attr-defined]
+    assert str(refusal.value) == (
+        "tests.runtime.test_decorators.test_invalidate_takes_a_call_in_any_form_and_refuses_what_is_none.<locals>.Rates"
+        ".of.invalidate: missing a required argument: 'day'; give it the arguments of a call; of a method the instance "
+        "first, by the class"
+    )
+
+
+@pytest.mark.parametrize("sample", [lambda: Article.objects.all(), lambda: Article.objects])
+def test_a_queryset_and_a_manager_follow_their_many_to_many_tables(sample: Any) -> None:
+    tag = Tag.objects.create(name="Elections", slug="elections")
+    article = _article()
+
+    @cached_as(sample())
+    def count() -> int:
+        call()
+        return int(Article.tags.through.objects.count())
+
+    assert count() == 0
+    article.tags.add(tag)
+    assert count() == 1
+
+
+def _article() -> Article:
+    with allow_writes():
+        country = Country.objects.create(code="FR", alpha_3="FRA", name="France")
+        language = Language.objects.create(code="fr", alpha_3="fra", name="French")
+    author = Author.objects.create(name="A. Author", country=country)
+    category = Category.objects.create(name="World", slug="world")
+    return Article.objects.create(title="T", slug="t", category=category, author=author, language=language)
+
+
+@contextmanager
+def mock_alias(alias: str) -> Iterator[None]:
+    """Let the project have one more database, which nobody connects to."""
+    connections.settings[alias] = connections.settings["default"]
+    try:
+        yield
+    finally:
+        del connections.settings[alias]
+        if hasattr(connections._connections, alias):  # type: ignore[attr-defined]
+            del connections[alias]

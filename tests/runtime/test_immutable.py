@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.sessions.models import Session
 from django.core import serializers
 from django.core.management import call_command
+from django.db import connections
+from django.db.models.signals import pre_delete, pre_save
+from django.db.transaction import atomic
+from django.test.utils import isolate_apps
 from news.models import Country, Tag
 
 from cachepolicy import ImmutableTableError, allow_writes
+from cachepolicy.runtime import immutable
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -44,8 +50,8 @@ def test_every_way_to_write_through_the_orm_is_refused(country: Country, way: st
     with pytest.raises(ImmutableTableError) as refusal:
         write(country)
     assert str(refusal.value) == (
-        f"policies.yaml:18:40: news.Country is immutable, so {operation} is refused; write in a migration, in a "
-        f"fixture, or inside `with cachepolicy.allow_writes(Country):`"
+        f"policies.yaml:18:40: news.Country is immutable, so {operation} is refused; write in a migration, by "
+        f"its historical models, in a fixture, or inside `with cachepolicy.allow_writes(Country):`"
     )
     assert list(Country.objects.nocache().values_list("code", "name")) == [("FR", "France")]
 
@@ -127,3 +133,66 @@ def test_migrations_may_write(country: Country) -> None:
 def test_the_database_can_be_flushed(country: Country) -> None:
     call_command("flush", interactive=False, verbosity=0)
     assert not Country.objects.nocache().exists()
+
+
+def test_a_child_by_multi_table_inheritance_writes_to_its_immutable_parent() -> None:
+    with isolate_apps("news"):
+
+        class Kingdom(Country):
+            class Meta:
+                app_label = "news"
+
+        class Realm(Country):
+            class Meta:
+                app_label = "news"
+                proxy = True
+
+    assert immutable._refused_by(Kingdom) is Country
+    assert immutable._refused_by(Realm) is Country
+    assert immutable._refused_by(Tag) is None
+
+
+def test_djangos_fast_deletes_stay_fast_for_every_other_table() -> None:
+    assert not pre_delete.has_listeners(Tag)
+    assert not pre_save.has_listeners(Session)
+    assert pre_delete.has_listeners(Country)
+
+
+def test_a_raw_delete_is_refused(country: Country) -> None:
+    with pytest.raises(ImmutableTableError, match=r"so delete\(\) is refused"):
+        Country.objects.all()._raw_delete("default")
+    Tag.objects.all()._raw_delete("default")
+
+
+def test_reads_inside_allow_writes_see_what_it_wrote(country: Country) -> None:
+    assert Country.objects.get(code="FR").name == "France"
+    with allow_writes(Country):
+        country.name = "Gallia"
+        country.save()
+        assert Country.objects.get(code="FR").name == "Gallia"
+
+
+def test_a_write_in_a_transaction_is_seen_once_it_commits(country: Country) -> None:
+    def name() -> str:
+        return Country.objects.get(code="FR").name
+
+    def elsewhere() -> None:
+        seen.append(name())
+        connections.close_all()
+
+    seen: list[str] = [name()]
+    with atomic():
+        with allow_writes(Country):
+            Country.objects.update(name="Gallia")
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+    assert seen == ["France", "France"]
+    assert name() == "Gallia"
+
+
+@pytest.mark.parametrize("wrong", ["news.Country", [Country], None])
+def test_allow_writes_says_what_it_takes(wrong: Any) -> None:
+    with pytest.raises(TypeError) as refusal, allow_writes(wrong):
+        pass
+    assert str(refusal.value) == f"allow_writes takes model classes, as in allow_writes(Country), not {wrong!r}"

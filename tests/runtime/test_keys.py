@@ -9,9 +9,12 @@ import sys
 import uuid
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from django.contrib.auth.models import AnonymousUser
+from django.utils.functional import SimpleLazyObject
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy
 from hypothesis import given
@@ -32,6 +35,10 @@ def key(*args: Any, **kwargs: Any) -> str:
 
 class Colour(enum.Enum):
     RED = 1
+
+
+class Access(enum.Flag):
+    READ = 1
 
 
 class Pair(NamedTuple):
@@ -65,6 +72,7 @@ DIFFERENT: list[Any] = [
     dt.date(2026, 1, 1), dt.datetime(2026, 1, 1), dt.datetime(2026, 1, 1, tzinfo=dt.UTC), dt.time(0), "2026-01-01",
     dt.timedelta(seconds=1), uuid.UUID(int=1), str(uuid.UUID(int=1)), Colour.RED, Pair(1, 2), Point(1, 2), Point(2, 1),
     Article, Tag, function, key, Keyed("a"), Keyed("b"), complex(1), mark_safe("1"), bytearray(b"1"),
+    Access(0), Access.READ, range(1), range(2), Path("1"),
 ]  # fmt: skip
 
 
@@ -97,9 +105,26 @@ def test_the_order_of_sets_mappings_and_keywords_does_not_count() -> None:
     assert key([1, 2]) != key([2, 1])
 
 
-def test_positional_and_keyword_arguments_differ() -> None:
+def test_positional_and_keyword_arguments_differ_where_the_function_tells_them_apart() -> None:
     assert key(1) != key(a=1)
     assert key("a", 1) != key(a=1)
+
+
+def test_every_way_to_write_one_call_has_one_key() -> None:
+    def add(x: int, y: int = 2, *, z: int = 3) -> None: ...
+
+    keys = CallKeys(add)
+    assert (
+        len({keys.key((1,), {}), keys.key((1, 2), {}), keys.key((1,), {"y": 2}), keys.key((), {"x": 1, "z": 3})}) == 1
+    )
+    assert keys.key((1,), {}) != keys.key((1, 3), {})
+    with pytest.raises(TypeError):
+        keys.key((), {})
+
+
+def test_functions_that_differ_by_a_default_alone_have_keys_of_their_own() -> None:
+    functions = [lambda x=x: x for x in (1, 2, 3)]
+    assert len({CallKeys(function).key((), {}) for function in functions}) == 3
 
 
 def test_model_instances_are_told_apart_by_table_row_and_database() -> None:
@@ -117,7 +142,7 @@ def test_an_unsaved_instance_has_no_key() -> None:
     with pytest.raises(CacheKeyError) as refusal:
         key(Article(title="Not yet"))
     assert str(refusal.value) == (
-        "tests.runtime.test_keys.function: argument 1 holds a news.models.Article that is not saved, which has no "
+        "tests.runtime.test_keys.function: argument args holds a news.models.Article that is not saved, which has no "
         "certain cache key; pass plain values or saved model instances, or give the class a `cache_key()` method that "
         "returns one"
     )
@@ -125,7 +150,7 @@ def test_an_unsaved_instance_has_no_key() -> None:
 
 @pytest.mark.parametrize("value", [object(), Mutable(1), [object()], {"a": object()}, iter([1]), lambda: 1])
 def test_what_has_no_certain_key_is_refused(value: Any) -> None:
-    with pytest.raises(CacheKeyError, match="argument request holds a "):
+    with pytest.raises(CacheKeyError, match="argument kwargs holds a "):
         key(request=value)
 
 
@@ -145,6 +170,50 @@ def test_two_closures_of_one_function_have_keys_of_their_own() -> None:
     assert CallKeys(make(1)).key((), {}) == CallKeys(make(1)).key((), {})
 
 
+def test_what_a_function_encloses_may_be_a_module_or_not_yet_set() -> None:
+    import decimal
+
+    def of_module() -> Any:
+        return decimal.Decimal(1), later
+
+    assert CallKeys(of_module).key((), {})
+    later = 1
+    assert later == 1
+
+
+def test_an_enclosed_variable_without_a_key_says_what_to_do() -> None:
+    thing = object()
+
+    def encloses() -> Any:
+        return thing
+
+    with pytest.raises(CacheKeyError) as refusal:
+        CallKeys(encloses).key((), {})
+    assert str(refusal.value).endswith(
+        "encloses: enclosed variable thing holds a builtins.object, which has no certain cache key; move the function "
+        "to module level and pass what it needs as an argument"
+    )
+
+
+def test_a_value_that_contains_itself_is_refused() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    with pytest.raises(CacheKeyError, match="contains itself, or is nested too deep"):
+        key(endless)
+
+
+def test_a_lazy_object_is_keyed_as_what_it_stands_for() -> None:
+    def row(model: Any) -> Any:
+        instance = model(pk=1)
+        instance._state.adding, instance._state.db = False, "default"
+        return instance
+
+    lazy = [SimpleLazyObject(lambda model=model: row(model)) for model in (Article, Tag)]
+    assert key(lazy[0]) != key(lazy[1])
+    assert key(lazy[0]) == key(row(Article))
+    assert key(SimpleLazyObject(AnonymousUser)) == key(AnonymousUser())
+
+
 def test_a_lazy_translation_counts_as_its_text() -> None:
     assert key(gettext_lazy("Yes")) == key("Yes")
 
@@ -157,13 +226,23 @@ def test_querysets_are_told_apart_by_sql_and_typed_parameters() -> None:
     one = Article.objects.filter(title="x", body="y")
     other = Article.objects.filter(title="x AND body = y")
     assert key(one) != key(other)
+    shapes = [
+        Article.objects.all(),
+        Article.objects.values("title"),
+        Article.objects.values_list("title"),
+        Article.objects.values_list("title", flat=True),
+        Article.objects.prefetch_related("tags"),
+        Article.objects.none(),
+        Tag.objects.none(),
+    ]
+    assert len({key(queryset) for queryset in shapes}) == len(shapes)
 
 
 def test_a_key_is_the_same_in_every_process() -> None:
     program = (
         "import os, django; os.environ['DJANGO_SETTINGS_MODULE'] = 'newsroom.settings'; django.setup();"
         "from cachepolicy.runtime.keys import CallKeys; from news.stats import article_stats;"
-        "print(CallKeys(article_stats.__wrapped__).key(({'x', 'y', 'z'}, {'a': 1.5, 'b': None}), {}))"
+        "print(CallKeys(article_stats.__wrapped__).key((), {}, extra=({'x', 'y', 'z'}, {'a': 1.5, 'b': None})))"
     )
     runs = [
         subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)

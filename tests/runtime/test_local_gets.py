@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import cacheops.query
 import pytest
 from django.db import connection
+from django.db.models.signals import post_init
 from news.models import Country, Tag
 
 from cachepolicy import allow_writes, clock
@@ -83,6 +85,31 @@ def test_models_without_local_get_go_their_usual_way() -> None:
     assert Tag.objects.get(slug="elections").name in {"x", "Elections"}
 
 
+def test_a_row_that_does_not_exist_leaves_nothing_behind() -> None:
+    for number in range(50):
+        with pytest.raises(Country.DoesNotExist):
+            Country.objects.get(code=str(number))
+    assert vars(cacheops.query._local_get_cache.reading).get("born_ns") is None
+    assert len(cacheops.query._local_get_cache) == 0
+
+
+def test_a_get_inside_another_does_not_disturb_it() -> None:
+    def another(sender: Any, **_: Any) -> None:
+        if not inside:
+            inside.append(1)
+            with pytest.raises(Country.DoesNotExist):
+                Country.objects.get(code="XX")
+
+    inside: list[int] = []
+    post_init.connect(another, sender=Country)
+    try:
+        assert name() == "France"
+    finally:
+        post_init.disconnect(another, sender=Country)
+    rename_unseen("Gallia")
+    assert name() == "France", "the outer get() was kept"
+
+
 class TestLocalGets:
     KEY = (object, Country, ("code", "FR"))
 
@@ -128,6 +155,14 @@ class TestLocalGets:
             self.fill(local_gets, key, key[2][1])
         assert len(local_gets) == 2
         assert [local_gets[key] for key in keys[1:]] == ["B", "C"]
+
+    def test_a_copy_is_deep_enough_for_json(self) -> None:
+        local_gets = LocalGets(10)
+        row = Country(code="FR", name="France")
+        row.name = {"json": [1]}  # type: ignore[assignment]
+        self.fill(local_gets, self.KEY, row)
+        local_gets[self.KEY].name["json"].append(2)
+        assert local_gets[self.KEY].name == {"json": [1]}
 
     def test_databases_do_not_share_rows(self) -> None:
         local_gets = LocalGets(10)
