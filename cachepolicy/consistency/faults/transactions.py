@@ -109,6 +109,7 @@ def lagging_replica(using: str = "default") -> Iterator[Replica]:
     databases: Any = connections.settings
     databases[alias] = connections[using].settings_dict
     connection = connections[alias]
+    connection.connect()  # not ensure_connection(): Django's test cases refuse that for an alias they do not know
     try:
         with connection.cursor() as cursor:
             for statement in _STAND_STILL[connection.vendor]:

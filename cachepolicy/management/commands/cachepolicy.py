@@ -1,4 +1,4 @@
-"""`manage.py cachepolicy check | show | explain | schema | init`."""
+"""`manage.py cachepolicy check | show | explain | verify | schema | init`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from django.core.management.base import BaseCommand, CommandError
 from cachepolicy import conf, starter
 from cachepolicy.checks import model_problems, setup_problems
 from cachepolicy.cli import add_check_arguments, check_files, problems_of, render
+from cachepolicy.consistency.commandline import add_verify_arguments
+from cachepolicy.consistency.commandline import run as run_verify
+from cachepolicy.exceptions import CachePolicyError
 from cachepolicy.explain import Row, explain, find_model, rows
 from cachepolicy.policies.durations import Duration
 from cachepolicy.policies.loader import load_policies
@@ -40,6 +43,7 @@ class Command(BaseCommand):
         show.add_argument("--format", choices=("text", "json"), default="text")
         why = commands.add_parser("explain", help="which rule won for a model, why, and what it will not notice")
         why.add_argument("model", metavar="app.Model")
+        add_verify_arguments(commands.add_parser("verify", help="break things, and measure how stale reads get"))
         commands.add_parser("schema", help="print the JSON Schema of policy files, for editors")
         init = commands.add_parser("init", help="write a starter file, from CACHEOPS or from the installed models")
         init.add_argument("file", nargs="?", default="policies.yaml", help="where to write (- for stdout)")
@@ -72,6 +76,17 @@ class Command(BaseCommand):
         except LookupError as error:
             raise CommandError(str(error)) from None
         self.stdout.write(explain(policies, model))
+
+    def _verify(self, options: dict[str, Any]) -> None:
+        try:
+            code = run_verify(options, sys.stdout)
+        except CachePolicyError as error:
+            raise CommandError(str(error), returncode=2) from error
+        except KeyboardInterrupt:
+            sys.stderr.write("interrupted: no report; the test database and the kit's servers are gone\n")
+            code = 130
+        if code:
+            sys.exit(code)
 
     def _schema(self, _: dict[str, Any]) -> None:
         self.stdout.write(json.dumps(json_schema(), indent=2))

@@ -1,0 +1,73 @@
+"""`verify` on the command line: its options, and a run's way from them to the report and the exit code."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+from cachepolicy.exceptions import CachePolicyError
+from cachepolicy.policies.durations import Duration
+
+__all__ = ["add_verify_arguments", "run"]
+
+_FORMATS: Final = ("text", "json", "junit", "html", "github")
+
+
+def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `verify`; a filter takes several words, and may be repeated."""
+    many: dict[str, Any] = {"nargs": "+", "action": "extend", "default": []}
+    parser.add_argument("--model", metavar="app.Model", help="try the rules of these models, or functions.name", **many)
+    parser.add_argument("--op", metavar="OP", help="try these ops: get, fetch, …, local_get, function", **many)
+    parser.add_argument("--fault", metavar="FAULT", help="try these faults", **many)
+    parser.add_argument("--seed", type=int, help="play the same schedule again (default: a new one)")
+    parser.add_argument(
+        "--time-budget", type=_duration, metavar="60s", help="begin no case later; those left out are unknown"
+    )
+    parser.add_argument("--format", choices=_FORMATS, default="text")
+    parser.add_argument("--output", metavar="FILE", help="where the report goes (default: stdout)")
+    parser.add_argument("--allow-unknown", action="store_true", help="exit with 0 though cells are unknown")
+
+
+def run(options: dict[str, Any], out: TextIO) -> int:
+    """Play what the options say and write the report; gives the exit code. Raises CouldNotRun."""
+    from cachepolicy.consistency.selection import Selection, new_seed
+    from cachepolicy.consistency.session import Session, exit_code
+
+    selection = Selection(options["model"], options["op"], options["fault"])
+    seed = new_seed() if options["seed"] is None else options["seed"]
+    with _opened(options["output"], out) as file:
+        report = Session(selection, seed, options["time_budget"]).run()
+        file.write(_renderer(options["format"])(report))
+    return exit_code(report, allow_unknown=options["allow_unknown"], err=sys.stderr)
+
+
+def _renderer(form: str) -> Callable[[Any], str]:
+    from cachepolicy.consistency import report
+
+    render: Callable[[Any], str] = getattr(report, f"as_{form}")
+    return render
+
+
+@contextmanager
+def _opened(name: str | None, out: TextIO) -> Iterator[TextIO]:
+    """The file of the report, opened before a minute is spent on what goes into it."""
+    if name is None:
+        yield out
+        return
+    try:
+        Path(name).write_text("")
+    except OSError as error:
+        raise CachePolicyError(f"--output {name} cannot be written: {error.strerror}; name another file") from error
+    with Path(name).open("w", encoding="utf-8") as file:
+        yield file
+
+
+def _duration(text: str) -> Duration:
+    try:
+        return Duration.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"`{text}` is not a duration; {error}") from None
