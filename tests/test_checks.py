@@ -251,7 +251,7 @@ def test_the_overlay_is_chosen_by_the_environment_and_its_absence_is_refused(pro
     assert project.serve(then).out == "1m\n"
     assert project.serve(then, CACHEPOLICY_ENVIRONMENT="fast").out == "2s\n"
     assert project.serve(then, CACHEPOLICY_ENVIRONMENT="fats").err.endswith(
-        "  policies.yaml:1:1: environments: there is no environment `fats`; did you mean fast?\n"
+        "  policies.yaml:1:1: environments: there is no environment `fats` (from CACHEPOLICY_ENVIRONMENT); did you mean fast?\n"
     )
 
 
