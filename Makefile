@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: demo serve test lint bench fuzz clean help mariadb
+.PHONY: demo serve test lint bench fuzz clean help mariadb chromium
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 ARGS ?=
@@ -21,7 +21,7 @@ demo: $(VENV)/.site ## Play the scenes against a running site; measure how stale
 serve: $(VENV)/.site ## Run the sample site. ARGS are passed on
 	@$(PY) sample_site/serve.py $(ARGS)
 
-test: lint mariadb ## Run all tests: on SQLite everything, on PostgreSQL and MariaDB the site's
+test: lint mariadb chromium ## Run all tests: on SQLite everything, on PostgreSQL and MariaDB the site's
 	$(PY) -m pytest
 	$(PY) -m pytest tests/site --database postgresql
 	$(PY) -m pytest tests/site --database mariadb
@@ -78,5 +78,15 @@ mariadb:
 	    [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "installing $$packages"; \
 	    $(APT_INSTALL) $$packages || { $(APT) update && $(APT_INSTALL) $$packages; } || true; \
+	  fi; \
+	} >&2
+
+# For the test that opens a report; without a browser it says that it is skipped.
+chromium:
+	@{ \
+	  if ! { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null && \
+	    [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo 'installing chromium'; \
+	    $(APT_INSTALL) chromium || { $(APT) update && $(APT_INSTALL) chromium; } || true; \
 	  fi; \
 	} >&2

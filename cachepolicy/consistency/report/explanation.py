@@ -93,17 +93,17 @@ def _steps(cell: Cell, witness: Witness) -> list[Step]:
 def _fill(history: Sequence[Operation], events: Sequence[Event], witness: Witness) -> tuple[Event | None, int | None]:
     """The fill that most likely stored what was read, and the operation in which it happened, by index.
 
-    An event does not tell the value. One inside an operation that had this value in hand comes first: another of
-    the same moment may be of another query on the row.
+    An event does not tell the value. One inside an operation that had this value in hand comes first, be it a store
+    that its client gave up (Redis may still carry it out): others may be of other queries on the row.
     """
     read = history[witness.read]
-    fills = [event for event in events if event.kind == "fill" and event.at_ns < read.invoke_ns]
-    for fill in reversed(fills):
+    stores = [event for event in events if event.kind.startswith("fill") and event.at_ns < read.invoke_ns]
+    for fill in reversed(stores):
         for index, operation in enumerate(history):
             is_inside = operation.invoke_ns <= fill.at_ns <= operation.return_ns and operation.process != "initial"
             if is_inside and _value(operation, witness.key) == _value(read, witness.key):
                 return fill, index
-    return (fills[-1] if fills else None), None
+    return next((event for event in reversed(stores) if event.kind == "fill"), None), None
 
 
 def _operation_step(cell: Cell, witness: Witness, index: int, zero_ns: int, is_silent: bool) -> Step:
@@ -136,6 +136,7 @@ def _event_steps(events: Sequence[Event], zero_ns: int) -> Iterator[Step]:
         times = f", {len(same)} times" if len(same) > 1 else ""
         text = {
             "fill": "stores a value",
+            "fill lost": "does not confirm a store, which may still be carried out",
             "invalidation": f"is told to invalidate {about}{times}",
             "invalidation lost": f"never hears of it: the invalidation of {about} is lost{times}",
         }[kind]

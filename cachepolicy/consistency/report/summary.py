@@ -50,6 +50,11 @@ class Row:
         return tuple(sorted(cell.case.op for cell in self.cells))
 
     @property
+    def bound_ns(self) -> int:
+        """The rule's timeout in ns."""
+        return self.case.bound_ms * _MS_NS
+
+    @property
     def worst_lower_ns(self) -> int | None:
         """How stale the stalest read certainly was, in ns; None without any that has a staleness."""
         return max((worst for cell in self.cells if (worst := cell.verdict.worst_lower_ns) is not None), default=None)

@@ -40,14 +40,14 @@ def told(explanation: Explanation) -> list[str]:
 
 def _rule(rows: list[Row]) -> Iterator[str]:
     first = rows[0].case
-    yield f"{first.rule} promises {shown(first.bound_ms * _MS_NS)} ({first.origin})"
+    yield f"{first.rule} promises {shown(rows[0].bound_ns)} ({first.origin})"
     faults = max(len(row.case.fault) for row in rows)
     databases = {row.database for row in rows}
     for row in rows:
         on = f"  {row.database}" if len(databases) > 1 else ""
-        worst = "none has an age" if row.worst_lower_ns is None else f"stalest {shown(row.worst_lower_ns)}"
         status = row.status if row.status == "ok" else row.status.upper()
-        yield f"  {status:<8}  {row.case.fault:<{faults}}{on}  {worst:<18}  ({' '.join(row.ops)})"
+        stalest = f"stalest {shown(row.worst_lower_ns):<10}"
+        yield f"  {status:<8}  {row.case.fault:<{faults}}{on}  {stalest}  ({' '.join(row.ops)})"
 
 
 def _details(row: Row, seed: int) -> Iterator[str]:
