@@ -42,11 +42,17 @@ def reader_of(row: Row, op: str, before: Any, after: Any) -> Reader:
 
 
 def joined_reader(instance: models.Model, joined: str, row: Row) -> Reader:
-    """A get of `instance` with select_related() of the foreign key `joined`: it shows the value of the joined `row`."""
+    """A get of `instance` with select_related() of the foreign key `joined`: it shows the value of the joined `row`.
+
+    The reader raises LookupError where what it got has no joined row.
+    """
     manager: Any = type(instance)._default_manager
+    key: Any = type(instance)._meta.get_field(joined)
 
     def read() -> Any:
         found = manager.using(row.alias).select_related(joined).get(pk=instance.pk)
+        if not key.is_cached(found):
+            raise LookupError(f"{joined} was not joined")
         return getattr(getattr(found, joined), row.field.attname)
 
     return read

@@ -75,9 +75,11 @@ def writer_killed(scene: Scene) -> None:
 def fork_in_atomic(scene: Scene) -> None:
     """A process forked inside atomic() saves the row."""
     scene.fill()
+    heard = scene.recorder.count("invalidation")
     with scene.writing() as value:
         status = processes.written_by_a_fork_in_atomic(lambda: scene.row.save(value), using=scene.row.alias)
     scene.require(status == 0, f"the fork failed with status {status}")
+    scene.require(scene.recorder.count("invalidation") == heard, "this process wrote, and no fork")
     scene.read_around_the_bound()
 
 
