@@ -88,7 +88,7 @@ def _rule(rows: Sequence[Row], seed: int) -> str:
         )
     faults = {row.case.fault for row in rows}
     kept = len(faults - {row.case.fault for row in rows if row.status != "ok"})
-    stalest = shown(max((row.worst_lower_ns or 0 for row in rows), default=0))
+    stalest = shown(max((worst for row in rows if (worst := row.worst_lower_ns) is not None), default=None))
     # One is shown, as an example of what the others hold.
     problems = [_problem(row, seed, not number) for number, row in enumerate(row for row in rows if row.status != "ok")]
     return (

@@ -71,7 +71,7 @@ def scale_of(bound_ns: int, dots: Sequence[Dot]) -> Scale:
     """The scale on which all of a rule's reads show."""
     bound_ns = max(1, bound_ns)
     most_ns = max([2 * bound_ns, *(dot.upper_ns or 0 for dot in dots)])
-    return Scale(bound_ns, most_ns, max([1, *(dot.at_ns for dot in dots)]))
+    return Scale(bound_ns, most_ns, max((dot.at_ns for dot in dots), default=0) or bound_ns)
 
 
 def band(dots: Sequence[Dot], scale: Scale, name: str) -> str:
