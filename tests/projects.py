@@ -110,6 +110,7 @@ class Project:
 
     def write(self, name: str, text: str) -> None:
         """Put a file into the project."""
+        (self.directory / name).parent.mkdir(exist_ok=True)
         (self.directory / name).write_text(text, encoding="utf-8")
 
     def policies(self, text: str) -> None:

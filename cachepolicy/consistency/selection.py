@@ -55,7 +55,7 @@ class Selection:
                     f"{self.prefix}model {label}: no rule caches it, so there is nothing to try; "
                     f"give it a rule in {policies.file}, or name another model"
                 )
-        self._refuse_unknown("model", [label.lower() for label in self.models], ruled)
+        self._refuse_unknown("model", self.models, ruled)
         self._refuse_unknown("op", self.ops, _OPS)
         self._refuse_unknown("fault", self.faults, SCENARIOS)
         found = cases_of(policies, seed=seed, models_=self.models, ops=self.ops, faults=self.faults)
