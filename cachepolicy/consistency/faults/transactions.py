@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -33,6 +33,19 @@ _FREEZE: Final = {
     "sqlite": ("SELECT count(*) FROM sqlite_master",),
     "postgresql": ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "SELECT 1"),
     "mysql": _STAND_STILL["mysql"],
+}
+# How a session is named, killed, and looked for.
+_SESSIONS: Final[dict[str, tuple[Callable[[Any], int], str, str]]] = {
+    "postgresql": (
+        lambda driver: driver.info.backend_pid,
+        "SELECT pg_terminate_backend(%s)",
+        "SELECT count(*) FROM pg_stat_activity WHERE pid = %s",
+    ),
+    "mysql": (
+        lambda driver: driver.thread_id(),
+        "KILL %s",
+        "SELECT count(*) FROM information_schema.processlist WHERE id = %s",
+    ),
 }
 
 
@@ -128,12 +141,23 @@ def killed_in_commit(using: str = "default", *, committed: bool) -> Iterator[Non
     MariaDB; raises KeyError for another database.
     """
     connection: Any = connections[using]
+    session_of, kill, alive = _SESSIONS[connection.vendor]
     upstream = connection._commit
 
     def commit() -> None:
         if committed:
             upstream()
-        _kill_session(connection)
+        session = session_of(connection.connection)
+        other = connection.copy()
+        try:
+            with other.cursor() as cursor:
+                cursor.execute(kill, [session])
+                gone = False
+                while not gone:  # the server only marks the session, which ends when the server gets round to it
+                    cursor.execute(alive, [session])
+                    gone = cursor.fetchone() == (0,)
+        finally:
+            other.close()
         if not committed:
             upstream()
         with connection.wrap_database_errors:
@@ -144,26 +168,6 @@ def killed_in_commit(using: str = "default", *, committed: bool) -> Iterator[Non
         yield
     finally:
         del connection._commit
-
-
-def _kill_session(connection: Any) -> None:
-    driver = connection.connection
-    if connection.vendor == "postgresql":
-        session = driver.info.backend_pid
-        kill, alive = "SELECT pg_terminate_backend(%s)", "SELECT count(*) FROM pg_stat_activity WHERE pid = %s"
-    else:
-        session = driver.thread_id()
-        kill, alive = "KILL %s", "SELECT count(*) FROM information_schema.processlist WHERE id = %s"
-    other = connection.copy()
-    try:
-        with other.cursor() as cursor:
-            cursor.execute(kill, [session])
-            gone = False
-            while not gone:  # the server only marks the session; it ends when the server gets round to it
-                cursor.execute(alive, [session])
-                gone = cursor.fetchone() == (0,)
-    finally:
-        other.close()
 
 
 @contextmanager
