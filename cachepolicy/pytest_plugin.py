@@ -146,7 +146,7 @@ class PolicyItem(pytest.Function):
         """The policy file, and the rule and fault."""
         from cachepolicy import conf
 
-        return Path(conf.policies().file), None, self.name
+        return Path(conf.policies().file), None, self.name.replace("[", " under ").removesuffix("]")
 
 
 def _test_of(cases: list[Case]) -> Callable[[Staleness], None]:
@@ -161,13 +161,14 @@ def _test_of(cases: list[Case]) -> Callable[[Staleness], None]:
 class _WithoutDjango:
     @pytest.fixture
     def transactional_db(self) -> None:
-        """Stands where pytest-django's would be, and says what is missing."""
-        pytest.fail(f"this fixture of cachepolicy {_NEEDS_DJANGO}", pytrace=False)
+        """Stands where pytest-django's would be, so that the rig can say what is missing."""
 
 
 @pytest.fixture(scope="session")
-def _cachepolicy_rig() -> Iterator[Rig]:
+def _cachepolicy_rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
     """The kit's own Redis, shared by every test that asks for it, with cacheops pointed at it from then on."""
+    if not request.config.pluginmanager.hasplugin("django"):
+        pytest.fail(f"this fixture of cachepolicy {_NEEDS_DJANGO}", pytrace=False)
     from cachepolicy.consistency.rig import Rig
 
     with Rig() as rig:

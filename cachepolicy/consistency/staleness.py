@@ -111,7 +111,7 @@ class Staleness:
     def watching(self, instance: Model, *, field: str, within: str | None = None) -> Iterator[Watch]:
         """Judge what the block reads and writes of one field; raises PromiseBroken at its end.
 
-        `within`, a duration, stands in for the timeout of the model's rule.
+        It begins with an empty cache. `within`, a duration, stands in for the timeout of the model's rule.
         """
         __tracebackhide__ = True
         label = instance._meta.label
@@ -122,6 +122,7 @@ class Staleness:
         row = Row.of(instance, field)
         watch, recorder = Watch(row, f"{label}:{instance.pk}.{field}"), Recorder()
         watch.operations.append(Operation.initial(watch.key, None, str(row.current()), clock.now_ns()))
+        self.rig.forget()  # a value from before would be one that nobody is seen to write
         with recorder.listening():
             yield watch
         verdict = judge(watch.operations, bound_ns=bound_ms * _MS_NS, row_lock=False, rollbacks_are_evidence=True)
