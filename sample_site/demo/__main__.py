@@ -54,18 +54,20 @@ def _prepare() -> None:
 
 
 def _play(parts: ExitStack, redis: RedisServer, proxy: Proxy, directory: Path) -> list:  # type: ignore[type-arg]
+    from cachepolicy.consistency.recording import Recording
     from demo.report import result
     from demo.scenes import SCENES
-    from demo.stage import Recording, Stage, bound_of
+    from demo.stage import Stage, bound_of
     from demo.website import Website
 
     website = parts.enter_context(Website(redis.url, directory / "site.log"))
     stage = Stage(website, redis, proxy)
     results = []
     for scene in SCENES:
-        recording = Recording(stage, bound_of(scene.rule))
-        note = scene.play(recording)
-        results.append(result(scene, recording.bound, recording.verdict(), note))
+        bound = bound_of(scene.rule)
+        recording = Recording(stage.let_pass, bound.ms)
+        note = scene.play(stage, recording)
+        results.append(result(scene, bound, recording.verdict(), note))
     return results
 
 

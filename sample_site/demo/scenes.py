@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+import uuid
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from django.db.models import Model
 from django.db.transaction import atomic, set_rollback
 from news.models import Article, Author, Category, Country
 
-from cachepolicy import ImmutableTableError
-from demo.stage import Recording
+from cachepolicy import ImmutableTableError, clock
+from cachepolicy.consistency.recording import Recording
+from demo.stage import Stage
 
 __all__ = ["SCENES", "Scene"]
 
@@ -30,14 +32,14 @@ class Scene:
 
     name: str
     rule: str
-    play: Callable[[Recording], str]
+    play: Callable[[Stage, Recording], str]
 
 
 SCENES: Final[list[Scene]] = []
 
 
-def _scene(name: str, rule: str) -> Callable[[Callable[[Recording], str]], Callable[[Recording], str]]:
-    def add(play: Callable[[Recording], str]) -> Callable[[Recording], str]:
+def _scene(name: str, rule: str) -> Callable[[Callable[[Stage, Recording], str]], Callable[[Stage, Recording], str]]:
+    def add(play: Callable[[Stage, Recording], str]) -> Callable[[Stage, Recording], str]:
         SCENES.append(Scene(name, rule, play))
         return play
 
@@ -45,8 +47,8 @@ def _scene(name: str, rule: str) -> Callable[[Callable[[Recording], str]], Calla
 
 
 @_scene("a hit", "news.Article")
-def _hit(recording: Recording) -> str:
-    article, page = _article(recording, 0)
+def _hit(stage: Stage, recording: Recording) -> str:
+    article, page = _article(stage, recording, 0)
     _rename(recording, article)
     recording.fill(page)
     for _ in range(20):
@@ -55,8 +57,8 @@ def _hit(recording: Recording) -> str:
 
 
 @_scene("save()", "news.Article")
-def _save(recording: Recording) -> str:
-    article, page = _article(recording, 1)
+def _save(stage: Stage, recording: Recording) -> str:
+    article, page = _article(stage, recording, 1)
     recording.fill(page)
     for _ in range(5):
         _rename(recording, article)
@@ -65,15 +67,15 @@ def _save(recording: Recording) -> str:
 
 
 @_scene("a join, filtered by", "news.Article")
-def _join(recording: Recording) -> str:
+def _join(stage: Stage, recording: Recording) -> str:
     author = _uncached(Author).filter(articles__isnull=False).order_by("pk")[0]
     elsewhere = _uncached(Country).filter(authors__isnull=True)[0]
     title = _uncached(Article).filter(author=author)[0].title
-    here, gone = recording.token(), recording.token()
+    here, gone = _token(), _token()
     path = author.country.get_absolute_url()
 
     def source() -> str:
-        return here if title in recording.stage.website.page(path) else gone
+        return here if title in stage.website.page(path) else gone
 
     recording.starts_as(here)
     recording.fill(source)
@@ -85,7 +87,7 @@ def _join(recording: Recording) -> str:
 
 
 @_scene("a join, select_related()", "news.Article")
-def _select_related(recording: Recording) -> str:
+def _select_related(_: Stage, recording: Recording) -> str:
     author = _uncached(Author).filter(articles__isnull=False).order_by("pk")[1]
     pk = _uncached(Article).filter(author=author)[0].pk
 
@@ -94,7 +96,7 @@ def _select_related(recording: Recording) -> str:
 
     recording.starts_as(author.name)
     recording.fill(source)
-    token = recording.token()
+    token = _token()
     with recording.writing(token):
         author.name = token
         author.save()
@@ -103,16 +105,18 @@ def _select_related(recording: Recording) -> str:
 
 
 @_scene("rollback inside atomic()", "news.Article")
-def _rollback(recording: Recording) -> str:
-    article, page = _article(recording, 2)
+def _rollback(stage: Stage, recording: Recording) -> str:
+    article, page = _article(stage, recording, 2)
     recording.fill(page)
-    token = recording.token()
-    with recording.writing(token, outcome="fail"), atomic():
+    token = _token()
+    began_ns = clock.now_ns()
+    with atomic():
         article.title = token
         article.save()
         recording.read(page)
         Article.objects.get(pk=article.pk)
         set_rollback(True)
+    recording.wrote(token, began_ns, "fail")
     recording.read(page)
     _rename(recording, _uncached(Article).get(pk=article.pk))
     recording.read(page)
@@ -120,10 +124,10 @@ def _rollback(recording: Recording) -> str:
 
 
 @_scene("raw SQL in the process", "news.Article")
-def _raw_sql(recording: Recording) -> str:
-    article, page = _article(recording, 3)
+def _raw_sql(stage: Stage, recording: Recording) -> str:
+    article, page = _article(stage, recording, 3)
     recording.fill(page)
-    token = recording.token()
+    token = _token()
     with recording.writing(token), connection.cursor() as cursor:
         cursor.execute("UPDATE news_article SET title = %s WHERE id = %s", [token, article.pk])
     recording.read_around_the_bound(page)
@@ -131,18 +135,18 @@ def _raw_sql(recording: Recording) -> str:
 
 
 @_scene("raw SQL from outside", "news.Category")
-def _outside(recording: Recording) -> str:
+def _outside(stage: Stage, recording: Recording) -> str:
     category = _uncached(Category).order_by("pk")[0]
     path = category.get_absolute_url()
 
     def page() -> str:
-        return _heading(recording.stage.website.page(path))
+        return _heading(stage.website.page(path))
 
     recording.starts_as(page())
     # On the real clock: a fresh fill, so that the whole timeout is ahead.
     _uncached(Category).invalidated_update(name=category.name)
     recording.fill(page)
-    token = recording.token()
+    token = _token()
     program = (
         "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], timeout=5); c.execute(*[sys.argv[2], sys.argv[3:]])"
     )
@@ -151,29 +155,29 @@ def _outside(recording: Recording) -> str:
     with recording.writing(token):
         command = [sys.executable, "-c", f"{program}; c.commit()", database, statement, token, str(category.pk)]
         subprocess.run(command, check=True)
-    deadline = time.monotonic() + 2 * recording.bound.ms / 1000
+    deadline = time.monotonic() + 2 * recording.bound_ms / 1000
     while recording.read(page) != token and time.monotonic() < deadline:
         time.sleep(_POLL_S)
     return "another program wrote; played on the real clock, reading every 20 ms"
 
 
 @_scene("an invalidation lost, Redis hung at the write", "news.Article")
-def _lost(recording: Recording) -> str:
-    article, page = _article(recording, 4)
+def _lost(stage: Stage, recording: Recording) -> str:
+    article, page = _article(stage, recording, 4)
     recording.fill(page)
     with warnings.catch_warnings(record=True) as lost:
         warnings.simplefilter("always")
-        recording.stage.proxy.swallow()
+        stage.proxy.swallow()
         try:
             _rename(recording, article)
         finally:
-            recording.stage.proxy.heal()
+            stage.proxy.heal()
     recording.read_around_the_bound(page)
     return f"save() went through, {len(lost)} of its commands to Redis were lost; the timeout is what bounds it"
 
 
 @_scene("an immutable table's local_get", "news.Country")
-def _local_get(recording: Recording) -> str:
+def _local_get(_: Stage, recording: Recording) -> str:
     def source() -> str:
         return Country.objects.get(code="FR").name
 
@@ -186,7 +190,7 @@ def _local_get(recording: Recording) -> str:
         refused = "the ORM refuses to write it"
     else:
         refused = "the ORM wrote to it, which it should have refused"
-    token = recording.token()
+    token = _token()
     with recording.writing(token), connection.cursor() as cursor:
         cursor.execute("UPDATE news_country SET name = %s WHERE code = 'FR'", [token])
     recording.read_around_the_bound(source)
@@ -194,9 +198,9 @@ def _local_get(recording: Recording) -> str:
 
 
 @_scene("a function of cached_as", "functions.article_stats")
-def _function(recording: Recording) -> str:
+def _function(stage: Stage, recording: Recording) -> str:
     def page() -> str:
-        found = re.search(r"(\d+) articles", recording.stage.website.page("/stats/"))
+        found = re.search(r"(\d+) articles", stage.website.page("/stats/"))
         return found.group(1) if found else "nothing"
 
     count = int(page())
@@ -213,25 +217,30 @@ def _function(recording: Recording) -> str:
     return "article_stats() was right at once after delete(), and after raw SQL within its timeout"
 
 
+def _token() -> str:
+    """A value nobody has written yet."""
+    return f"v{uuid.uuid4().hex[:8]}"
+
+
 def _uncached(model: type[Model]) -> Any:
     """The rows as the database has them; the stubs of Django do not know cacheops' methods."""
     return cast(Any, model._default_manager).nocache()
 
 
-def _article(recording: Recording, index: int) -> tuple[Article, Callable[[], str]]:
+def _article(stage: Stage, recording: Recording, index: int) -> tuple[Article, Callable[[], str]]:
     """An article for one scene alone, and how to read its title from its page."""
     article = _uncached(Article).order_by("pk")[index]
     path = article.get_absolute_url()
 
     def page() -> str:
-        return _heading(recording.stage.website.page(path))
+        return _heading(stage.website.page(path))
 
     recording.starts_as(article.title)
     return article, page
 
 
 def _rename(recording: Recording, article: Article) -> None:
-    token = recording.token()
+    token = _token()
     article.title = token
     with recording.writing(token):
         article.save()
