@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from django.core.management import call_command
 from django.db import connection, models
-from django.db.models import QuerySet
 from news.loading import load_news
 from news.models import Article, Author, Category, Country, Tag
 
@@ -18,11 +16,9 @@ from cachepolicy import conf
 from cachepolicy.consistency import verify
 from cachepolicy.consistency.cases import cases_of
 from cachepolicy.consistency.checker import judge
-from cachepolicy.consistency.faults import fills, processes, server, transactions
 from cachepolicy.consistency.findings import Finding
 from cachepolicy.consistency.results import Case, Cell
 from cachepolicy.consistency.rig import Rig
-from cachepolicy.consistency.rows import Row
 from cachepolicy.consistency.scenarios import SCENARIOS
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -104,13 +100,6 @@ def played(rig: Rig, django_db_setup: None, django_db_blocker: Any) -> Played:
         verify.verify(cases, seed=SEED, instance_of=_first, on_cell=keep, rig=rig)
         call_command("flush", verbosity=0, interactive=False)
     return played
-
-
-@pytest.fixture
-def stage(rig: Rig, transactional_db: None) -> Rig:
-    """The rig, and a newsroom to play on."""
-    load_news(6)
-    return rig
 
 
 def _first(model: type[models.Model]) -> models.Model:
@@ -218,98 +207,3 @@ def test_an_immutable_table_is_written_by_raw_sql_alone() -> None:
     faults = {case.fault for case in cases_of(conf.policies(), seed=SEED, models_=["news.Country"])}
     assert "raw_sql" in faults
     assert {fault for fault in faults if SCENARIOS[fault].by_orm} == set()
-
-
-def _without(*_: Any, **__: Any) -> AbstractContextManager[None]:
-    return nullcontext()
-
-
-def _nothing(*_: Any, **__: Any) -> int:
-    return 0
-
-
-def _no_kill(write: Callable[[], None], **_: Any) -> int:
-    write()
-    return 0
-
-
-def _same_value(upstream: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda row, _value: upstream(row, row.current())
-
-
-def _first_time_only(upstream: Callable[..., Any]) -> Callable[..., Any]:
-    times: list[None] = []
-
-    def update(row: Row, value: Any) -> None:
-        times.append(None)
-        if len(times) == 1:  # the kit's own preparation
-            upstream(row, value)
-
-    return update
-
-
-@contextmanager
-def _replica_up_to_date(using: str) -> Iterator[transactions.Replica]:
-    yield transactions.Replica(using)
-
-
-# Each scenario with its fault switched off: where it lies, and what stands in its place.
-OFF: Mapping[str, tuple[Any, str, Any]] = {
-    "none": (Row, "save", Row.update),
-    "invalidated_update": (Row, "invalidated_update", Row.update),
-    "queryset_update": (Row, "update", _first_time_only(Row.update)),
-    "raw_sql": (Row, "sql", _same_value(Row.sql)),
-    "raw_sql_outside": (processes, "sql_from_outside", _nothing),
-    "select_related": (QuerySet, "select_related", lambda queryset, *_: queryset),
-    "writer_killed": (processes, "killed_after_commit", _no_kill),
-    "fork_in_atomic": (processes, "written_by_a_fork_in_atomic", _no_kill),
-    "killed_in_commit": (transactions, "killed_in_commit", _without),
-    "killed_before_commit": (transactions, "killed_in_commit", _without),
-    "redis_refused": (server, "refused", _without),
-    "redis_hung": (server, "hung", _without),
-    "redis_read_only": (server, "read_only", _without),
-    "redis_full": (server, "out_of_memory", _without),
-    "redis_old_dump": (server, "old_dump", _without),
-    "redis_restarted_empty": (server, "restarted_empty", _nothing),
-    "redis_evicting": (server, "evict_invalidators", _nothing),
-    "redis_full_of_others": (server, "evicting", _without),
-    "rollback": (transactions, "rolled_back", _without),
-    "rollback_savepoint": (transactions, "rolled_back_savepoint", _without),
-    "rollback_autocommit_off": (transactions, "rolled_back_without_atomic", _without),
-    "rollback_raw": (transactions, "rolled_back_raw", _without),
-    "rollback_unseen": (transactions, "rolled_back", _without),
-    "stale_set": (fills, "paused_fill", _without),
-    "stale_set_raw": (fills, "paused_fill", _without),
-    "frozen_snapshot": (transactions, "frozen_snapshot", _without),
-    "lagging_replica": (transactions, "lagging_replica", _replica_up_to_date),
-    "late_store": (server, "paused", _without),
-    "nested": (verify, "reader_of", lambda row, *_: row.current),
-    "redis_clock_set_back": (server, "clock_set_back", _nothing),
-    "corrupt_bytes": (server, "corrupt_values", _nothing),
-    "swapped_bytes": (server, "swap_values", _nothing),
-}
-
-
-def _case(fault: str, op: str = "get") -> Case:
-    if SCENARIOS[fault].nested:
-        return Case("functions.article_stats", "function", fault, "news.Article", 60_000, "")
-    return Case("news.Article", op, fault, "news.Category" if SCENARIOS[fault].joined else "news.Article", 60_000, "")
-
-
-@pytest.mark.parametrize("fault", SCENARIOS)
-def test_a_fault_that_is_switched_off_shows_nothing(stage: Rig, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
-    before = _database()
-    monkeypatch.setattr(*OFF[fault])
-    cell = verify.play(_case(fault), stage, _first)
-    assert cell.verdict.status == "unknown"
-    assert cell.verdict.reason.startswith("the fault did not bite: ")
-    monkeypatch.undo()
-    assert _database() == before
-
-
-def test_a_read_that_no_rule_caches_shows_nothing(stage: Rig) -> None:
-    cell = verify.play(_case("queryset_update", op="aggregate"), stage, _first)
-    assert (cell.verdict.status, cell.verdict.reason) == (
-        "unknown",
-        "the fault did not bite: what was read is not cached",
-    )
