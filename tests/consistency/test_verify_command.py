@@ -14,10 +14,11 @@ from xml.etree import ElementTree
 import pytest
 
 from cachepolicy.consistency.results import Case, Cell, Report
+from cachepolicy.consistency.scenarios import SCENARIOS
 from cachepolicy.consistency.selection import Selection, SelectionError
 from cachepolicy.consistency.session import _Bar, exit_code
 from cachepolicy.consistency.verdict import Verdict
-from tests.projects import Project, Ran
+from tests.projects import Project, Ran, run
 from tests.shop import MODELS, shop
 
 BOTH_WAYS = ("--fault", "none", "raw_sql", "--fault", "stale_set", "rollback_raw")
@@ -293,6 +294,31 @@ def test_a_row_function_that_is_not_there_exits_with_2(coupons: Project) -> None
         "CommandError: settings.CACHEPOLICY_ROWS is 'rows.make', which cannot be imported: No module named 'rows'; "
         "name a function that takes a model and returns a saved instance, or None" in ran.err
     )
+
+
+# The README
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+SITE = Path(__file__).parents[2] / "sample_site"
+
+
+def as_shape(output: str) -> str:
+    """What differs from run to run, made the same: amounts of time, tokens, and where the policy file lies."""
+    output = re.sub(r"\S*policies\.yaml", "policies.yaml", re.sub(r"tok[0-9a-f]{8}", "tok", output))
+    return re.sub(r" +", " ", re.sub(r"\d+\.\d+ m?s", "1 s", output))
+
+
+def test_the_readme_shows_what_verify_prints() -> None:
+    block = re.search(r"```verify\n\$ python (.*)\n([\s\S]*?)```", README)
+    assert block is not None
+    done = run(*shlex.split(block[1]), directory=SITE)
+    assert (done.code, as_shape(done.out)) == (1, as_shape(block[2]))
+
+
+def test_the_readme_names_each_fault_that_breaks_the_promise() -> None:
+    for word in ("stale_set", "frozen_snapshot", "lagging_replica", "rollback_unseen", "late_store", "nested"):
+        assert f"`{word}`" in README
+        assert word in SCENARIOS
 
 
 # What it leaves behind
