@@ -10,6 +10,7 @@ import pytest
 from django.db import models
 from django.db.models import QuerySet
 from news.loading import load_news
+from news.models import Article, Category
 
 from cachepolicy.consistency import verify
 from cachepolicy.consistency.faults import fills, processes, server, transactions
@@ -34,6 +35,10 @@ def stage(rig: Rig, transactional_db: None) -> Rig:
 
 def _first(model: type[models.Model]) -> models.Model:
     return model._base_manager.order_by("pk").nocache()[0]
+
+
+def _rows() -> list[Any]:
+    return [row for model in (Article, Category) for row in model._base_manager.order_by("pk").nocache().values_list()]
 
 
 def _without(*_: Any, **__: Any) -> AbstractContextManager[None]:
@@ -134,10 +139,13 @@ def _case(fault: str, op: str = "get") -> Case:
 
 @pytest.mark.parametrize("fault", SCENARIOS)
 def test_a_fault_that_is_switched_off_shows_nothing(stage: Rig, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    before = _rows()
     module, name, instead, reason = OFF[fault]
     monkeypatch.setattr(module, name, instead)
     cell = verify.play(_case(fault), stage, _first)
     assert (cell.verdict.status, cell.verdict.reason) == ("unknown", f"the fault did not bite: {reason}")
+    monkeypatch.undo()
+    assert _rows() == before
 
 
 def test_a_read_that_no_rule_caches_shows_nothing(stage: Rig) -> None:
