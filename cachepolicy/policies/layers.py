@@ -15,7 +15,7 @@ __all__ = ["MAX_PROBLEMS", "Entry", "Given", "Layer", "TooMany", "read_layers"]
 MAX_PROBLEMS: Final = 500
 MAX_ENVIRONMENTS: Final = 16
 # Every rule is resolved once for the base and once in each environment, with the models that it depends on.
-MAX_RESOLVED: Final = 10_000
+MAX_RESOLVED: Final = 4_000
 _GENERAL: Final = "cachepolicy.E001"
 _BREAKS_PROMISE: Final = "cachepolicy.E004"
 
