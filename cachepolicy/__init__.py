@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from cachepolicy.compiler import compile_policies, refused, unsupported
+from cachepolicy.compiler import compile_policies, unsupported
 from cachepolicy.exceptions import (
     CacheKeyError,
     CachePolicyError,
@@ -53,7 +54,7 @@ def settings(path: str | os.PathLike[str], environment: str | None = None) -> di
     """The Django settings of a policy file, for `globals().update(cachepolicy.settings(BASE_DIR / "policies.yaml"))`.
 
     `environment` (else $CACHEPOLICY_ENVIRONMENT) names an overlay of the file. Raises PolicyError with every problem;
-    under manage.py it returns settings that cache nothing instead, and the system checks say the problems.
+    under the commands that say them as system checks it returns settings that cache nothing instead.
     """
     try:
         policies = load_policies(path, environment)
@@ -63,12 +64,23 @@ def settings(path: str | os.PathLike[str], environment: str | None = None) -> di
     if problems:
         if not checks_follow():
             raise PolicyError(problems)
-        return refused(problems)
-    compiled = {**compile_policies(policies), "CACHEPOLICY": policies}
-    caller = sys._getframe(1).f_globals
-    # A settings module that star-imports another one with the door in it replaces cachepolicy's own values: fine.
-    by_hand = () if "CACHEPOLICY" in caller else tuple(name for name in compiled if name in caller)
-    return {**compiled, "CACHEPOLICY_REPLACED": by_hand}
+        policies = PolicySet(problems[0].origin.file)
+    compiled = compile_policies(policies)
+    frame = sys._getframe(1)
+    # The body of a settings class has its names in the locals.
+    return {
+        **compiled,
+        "CACHEPOLICY": policies,
+        "CACHEPOLICY_PROBLEMS": problems,
+        "CACHEPOLICY_REPLACED": _replaced({**frame.f_globals, **frame.f_locals}, compiled),
+    }
+
+
+def _replaced(caller: Mapping[str, Any], compiled: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands in the caller by hand; settings that star-import others with the door in them have its values too."""
+    ours = compile_policies(caller["CACHEPOLICY"]) if "CACHEPOLICY" in caller else {}
+    by_hand = {name: caller[name] for name in compiled if name in caller and caller[name] != ours.get(name)}
+    return {**caller.get("CACHEPOLICY_REPLACED", {}), **by_hand}
 
 
 def __getattr__(name: str) -> Any:

@@ -21,12 +21,11 @@ class CachePolicyConfig(AppConfig):
     verbose_name = "Cache policy"
 
     def ready(self) -> None:
-        """Idempotent; raises ImproperlyConfigured on a faulty policy where no system checks would say it."""
+        """Idempotent; raises ImproperlyConfigured on a faulty policy, except where the command says its problems."""
         register_checks()
         serious = [message for message in check_policies() if message.is_serious() and not message.is_silenced()]
         if serious and not checks_follow():
             raise ImproperlyConfigured("\n".join(["the cache policy is refused:", *map(str, serious)]))
-        # Under manage.py also beside an error: a command that skips the checks still caches by the policy.
         if conf.loaded() and apps.is_installed("cacheops"):
             _install_runtime()
 

@@ -59,8 +59,7 @@ def problems_of(file: str, environment: str | None = None) -> tuple[list[Problem
     """
     try:
         policies = load_policies(file, environment)
-        every = [policies, *(() if environment else policies.overlaid.values())]
-        return sorted({problem for one in every for problem in unsupported(one)}), True
+        return unsupported(policies.overlaid[environment] if environment else policies), True
     except UnreadableError as error:
         return list(error.problems), False
     except PolicyError as error:

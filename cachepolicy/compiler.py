@@ -8,7 +8,7 @@ from cachepolicy.policies.durations import Duration
 from cachepolicy.policies.model import ModelRule, Off, PolicySet, Sourced
 from cachepolicy.policies.problems import Problem
 
-__all__ = ["CACHEOPS_VERSION", "compile_policies", "refused", "seconds", "unsupported"]
+__all__ = ["CACHEOPS_VERSION", "compile_policies", "seconds", "unsupported"]
 
 # The version whose internals were read and measured; another one is a startup error.
 CACHEOPS_VERSION: Final = "7.2"
@@ -50,7 +50,10 @@ def seconds(timeout: Duration) -> int:
 
 
 def unsupported(policies: PolicySet) -> list[Problem]:
-    """What the language can say and this version's runtime cannot keep yet: each is a startup error, never silence."""
+    """What the language can say and this version's runtime cannot keep yet: each is a startup error, never silence.
+
+    In every environment: what cannot be kept in production is a problem in CI already.
+    """
     problems = []
     for rule in policies.models.values():
         if isinstance(rule, Off):
@@ -70,6 +73,7 @@ def unsupported(policies: PolicySet) -> list[Problem]:
                 what = f"this version caches no {section} yet"
                 remedy = "remove the rule; cache the function behind it by `functions`"
                 problems.append(Problem(call.origin, path, what, remedy, _UNSUPPORTED))
+    problems += [problem for overlaid in policies.overlaid.values() for problem in unsupported(overlaid)]
     # A value of `defaults` is one problem, not one for each rule that has it.
     return sorted({(problem.origin, problem.what): problem for problem in reversed(problems)}.values())
 
@@ -79,8 +83,3 @@ def _fraction(timeout: Sourced[Duration], path: str) -> list[Problem]:
         return []
     what = f"this version keeps timeouts of whole seconds only, not {timeout.value}"
     return [Problem(timeout.origin, f"{path}.timeout", what, "write whole seconds, as in 1s", _UNSUPPORTED)]
-
-
-def refused(problems: tuple[Problem, ...]) -> dict[str, Any]:
-    """The settings of a policy with problems: nothing is cached, and the system checks refuse to go on."""
-    return {**compile_policies(PolicySet(problems[0].origin.file)), "CACHEPOLICY_PROBLEMS": problems}

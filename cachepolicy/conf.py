@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
@@ -13,16 +15,14 @@ __all__ = ["loaded", "local_get_entries", "policies", "problems", "replaced"]
 
 def loaded() -> bool:
     """Whether the settings carry policies, sound or not."""
-    return bool(problems()) or getattr(settings, "CACHEPOLICY", None) is not None
+    return isinstance(getattr(settings, "CACHEPOLICY", None), PolicySet)
 
 
 def policies() -> PolicySet:
-    """The policies in force; raises ImproperlyConfigured where settings.py never loaded any."""
+    """The policies in force, empty for a faulty file; raises ImproperlyConfigured where settings.py loads none."""
     found = getattr(settings, "CACHEPOLICY", None)
     if isinstance(found, PolicySet):
         return found
-    if problems():
-        return PolicySet(problems()[0].origin.file)
     raise ImproperlyConfigured(
         "settings.CACHEPOLICY is missing: no policy file is loaded; add to settings.py "
         '`globals().update(cachepolicy.settings(BASE_DIR / "policies.yaml"))`'
@@ -35,9 +35,9 @@ def problems() -> tuple[Problem, ...]:
     return found
 
 
-def replaced() -> tuple[str, ...]:
-    """The settings that stood in settings.py by hand when the policies replaced them."""
-    found: tuple[str, ...] = getattr(settings, "CACHEPOLICY_REPLACED", ())
+def replaced() -> dict[str, Any]:
+    """The settings that stood in settings.py by hand when the policies replaced them, by name."""
+    found: dict[str, Any] = getattr(settings, "CACHEPOLICY_REPLACED", {})
     return found
 
 

@@ -32,6 +32,10 @@ class PolicyError(CachePolicyError, ValueError):
         lines = "\n".join(f"  {problem}" for problem in self.problems)
         super().__init__(f"{count} in the cache policy:\n{lines}")
 
+    def __reduce__(self) -> tuple[type[PolicyError], tuple[tuple[Problem, ...]]]:
+        # By default an exception is unpickled from its message: pytest-xdist and process pools would lose this one.
+        return type(self), (self.problems,)
+
 
 class UnreadableError(PolicyError):
     """A policy file that cannot be read at all: absent, a directory, no permission."""

@@ -1,4 +1,4 @@
-"""What the policy means for the installed models: a row for each, and why, for one of them."""
+"""What the policy means for the installed models: a row for each; and why, for a model or a function."""
 
 from __future__ import annotations
 
@@ -9,17 +9,28 @@ from typing import Any
 from django.apps import apps
 from django.db.models import Model
 
-from cachepolicy.checks import relations
+from cachepolicy.model_checks import (
+    concrete,
+    dependencies,
+    refuses_writes,
+    relations,
+    table_children,
+    table_parents,
+    unnamed_relatives,
+    writes_invalidate,
+)
 from cachepolicy.policies.durations import Duration
-from cachepolicy.policies.model import OPS, ModelRule, Off, PolicySet
+from cachepolicy.policies.model import OPS, CallRule, ModelRule, Off, PolicySet
 from cachepolicy.policies.problems import Origin, did_you_mean
 
-__all__ = ["Row", "explain", "find_model", "rows"]
+__all__ = ["Row", "explain", "find", "rows"]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """The effective policy of one installed model; without a rule `rule` is None, and with `off` it says so.
+
+    `immutable` says whether the ORM refuses writes: for a proxy the rule of the model that has the table decides.
 
     `as_json` has exactly these keys: label, rule, ops, timeout_ms, immutable, local_get, near, near_ms, lock,
     db_agnostic and origin. `near` is its duration as text and `near_ms` in milliseconds. Null stands for what there
@@ -68,7 +79,7 @@ def _row(policies: PolicySet, model: type[Model]) -> Row:
                 rule=rule.pattern,
                 ops=_in_order(rule),
                 timeout_ms=rule.timeout.value.ms,
-                immutable=rule.immutable.value,
+                immutable=refuses_writes(policies, model),
                 local_get=rule.local_get.value,
                 near=rule.near.value,
                 lock=rule.lock.value,
@@ -85,31 +96,38 @@ def _in_order(rule: ModelRule) -> tuple[str, ...]:
     return tuple(op for op in OPS if op in rule.ops.value)
 
 
-def find_model(label: str) -> type[Model]:
-    """The installed model `app.Model`, case folded; raises LookupError with what to write instead."""
+def find(policies: PolicySet, name: str) -> type[Model] | CallRule:
+    """The installed model `app.Model`, case folded, or the rule `functions.NAME`; LookupError says what to write."""
     models = {model._meta.label: model for model in apps.get_models(include_auto_created=True)}
+    functions = {f"functions.{function}": rule for function, rule in policies.functions.items()}
+    if name in functions:
+        return functions[name]
     for known, model in models.items():
-        if known.lower() == label.lower():
+        if known.lower() == name.lower():
             return model
-    match = did_you_mean(label, models)
-    raise LookupError(f"no model {label}; " + (f"did you mean {match}?" if match else "see `show` for all of them"))
+    if "." in name:
+        match = did_you_mean(name, [*models, *functions])
+    else:
+        match = (function := did_you_mean(name, policies.functions)) and f"functions.{function}"
+    kind = "function" if name.startswith("functions.") else "model"
+    raise LookupError(f"no {kind} {name}; " + (f"did you mean {match}?" if match else "see `show` for all of them"))
 
 
-def explain(policies: PolicySet, model: type[Model]) -> str:
-    """Which rule won for a model and why, where each value comes from, and what its cached reads will not notice."""
-    return "\n".join(_explanation(policies, model))
+def explain(policies: PolicySet, found: type[Model] | CallRule) -> str:
+    """Which rule won and why, where each value comes from, and what the cached reads will not notice."""
+    lines = _of_function(policies, found) if isinstance(found, CallRule) else _of_model(policies, found)
+    return "\n".join(lines)
 
 
-def _explanation(policies: PolicySet, model: type[Model]) -> Iterator[str]:
+def _of_model(policies: PolicySet, model: type[Model]) -> Iterator[str]:
     label = model._meta.label
     rule = policies.match(label)
     yield label
     yield from _candidates(policies, label)
-    if rule is None:
-        yield "  not cached: no rule matches; its writes invalidate nothing"
-        return
-    if isinstance(rule, Off):
-        yield "  not cached; its writes invalidate nothing"
+    if rule is None or isinstance(rule, Off):
+        reason = "" if rule else ": no rule matches"
+        seen = f"invalidate, by the rule of another model on the table {model._meta.db_table}"
+        yield f"  not cached{reason}; its writes {seen if writes_invalidate(policies, model) else 'invalidate nothing'}"
         return
     ops = ", ".join(_in_order(rule)) or "none (functions may still depend on it)"
     yield "effective values"
@@ -118,11 +136,42 @@ def _explanation(policies: PolicySet, model: type[Model]) -> Iterator[str]:
     for key in ("immutable", "local_get", "lock", "db_agnostic"):
         value = getattr(rule, key)
         yield _value(key, str(value.value).lower(), value.origin)
+    if model._meta.proxy and rule.immutable.value != refuses_writes(policies, model):
+        has = "refused" if refuses_writes(policies, model) else "not refused"
+        yield f"  writes are {has}: the rule of {concrete(model)._meta.label}, which has the table, decides"
     if rule.near.value:
         yield _value("near", str(rule.near.value), rule.near.origin)
-    blind = list(_blind_spots(policies, model))
     yield f"what will not invalidate its cached reads (they are right again within {rule.timeout.value})"
-    yield from (f"  - {spot}" for spot in blind)
+    yield from (f"  - {spot}" for spot in _blind_spots(policies, model, rule))
+
+
+def _of_function(policies: PolicySet, call: CallRule) -> Iterator[str]:
+    yield f"functions.{call.name}"
+    yield f"  functions.{call.name}: {call.origin}"
+    yield "effective values"
+    yield _value("timeout", f"{call.timeout.value}: no cached result is older", call.timeout.origin)
+    yield _value("lock", str(call.lock.value).lower(), call.lock.origin)
+    yield _value(
+        "depends_on", ", ".join(call.depends_on.value) or "nothing: only time refreshes it", call.depends_on.origin
+    )
+    models = dependencies(call)
+    if not models:
+        return
+    yield "what invalidates it"
+    for model in models:
+        label, rule = model._meta.label, policies.rule_for(model._meta.label)
+        writes = "writes inside allow_writes(): it is immutable" if refuses_writes(policies, model) else "ORM writes"
+        yield f"  - {writes} to {label}, table {model._meta.db_table}  ({rule.origin if rule else 'no rule'})"
+        for field in model._meta.many_to_many:
+            through = field.remote_field.through
+            if through is not None and through._meta.auto_created:
+                yield f"  - changes of {label}.{field.name}, table {through._meta.db_table}"
+    yield f"what does not (its results are right again within {call.timeout.value})"
+    yield "  - writes to any other model, whatever the function reads"
+    for model in models:
+        yield from (f"  - {spot}" for spot in _unseen_writes(policies, model))
+    for label, missing in unnamed_relatives(call):
+        yield f"  - writes to rows of {label} through {', '.join(missing)}, by multi-table inheritance"
 
 
 def _candidates(policies: PolicySet, label: str) -> Iterator[str]:
@@ -143,26 +192,37 @@ def _value(key: str, value: str, origin: Origin) -> str:
     return f"  {key}: {value}  ({origin})"
 
 
-def _blind_spots(policies: PolicySet, model: type[Model]) -> Iterator[str]:
-    label = model._meta.label
+def _unseen_writes(policies: PolicySet, model: type[Model]) -> Iterator[str]:
     yield f"raw SQL, and writes of programs that are not this project, to {model._meta.db_table}"
-    yield f"{label}.objects.update(), bulk_update() and save() of F() expressions (invalidated_update() does)"
+    if not refuses_writes(policies, model):
+        label = model._meta.label
+        yield f"{label}.objects.update(), bulk_update() and save() of F() expressions (invalidated_update() does)"
+
+
+def _blind_spots(policies: PolicySet, model: type[Model], rule: ModelRule) -> Iterator[str]:
+    yield from _unseen_writes(policies, model)
+    if rule.local_get.value:
+        yield "a write inside allow_writes() in another process: copies of local_get here stay until the timeout"
     to_one = {field.name for field in model._meta.fields}
     joined = sorted({other._meta.label for name, other in relations(model) if name in to_one})
     if joined:
         yield f"changes of {', '.join(joined)} in reads with select_related()"
     unruled = [
-        f"{other._meta.label} (by {name})"
-        for name, other in relations(model)
-        if policies.rule_for(other._meta.label) is None and other._meta.db_table != "django_content_type"
+        f"{other._meta.label} (by {name})" for name, other in relations(model) if not writes_invalidate(policies, other)
     ]
     reverse = [
         f"{relation.related_model._meta.label} (its {relation.field.name})"
         for relation in model._meta.related_objects
-        if isinstance(relation.related_model, type) and policies.rule_for(relation.related_model._meta.label) is None
+        if isinstance(relation.related_model, type) and not writes_invalidate(policies, relation.related_model)
     ]
     if unruled or reverse:
         yield f"any write to models without a rule, in reads that join them: {', '.join([*unruled, *reverse])}"
-    if parents := [parent._meta.label for parent in model._meta.parents if not model._meta.proxy]:
-        yield f"writes to the inherited part, in the table of {', '.join(parents)}"
+    if parents := table_parents(model):
+        yield f"writes to the inherited part, in the table of {_labels(parents)}"
+    if children := table_children(model):
+        yield f"what is written through {_labels(children)}: each row has a part in this model's table"
     yield "writes in subqueries' tables: exclude() over a reverse relation, order_by() over a relation, extra(tables=…)"
+
+
+def _labels(models: list[type[Model]]) -> str:
+    return ", ".join(sorted(model._meta.label for model in models))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -48,8 +48,16 @@ def from_models(labels: list[str], file: str = "policies.yaml") -> str:
     return _text([*lines, *_section("models", rules)])
 
 
-def from_cacheops(profiles: Mapping[str, Any], defaults: Mapping[str, Any], file: str = "policies.yaml") -> str:
-    """The same meaning as a CACHEOPS dict with its CACHEOPS_DEFAULTS; what cannot be kept becomes a comment."""
+def from_cacheops(
+    profiles: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    file: str = "policies.yaml",
+    unfit: Callable[[str], str | None] = lambda _: None,
+) -> str:
+    """The same meaning as a CACHEOPS dict with its CACHEOPS_DEFAULTS; what cannot be kept becomes a comment.
+
+    So does a pattern that `unfit` has a reason against, because it names nothing that is installed.
+    """
     shared = _read({**_CACHEOPS, **defaults})
     in_defaults = {key: text for key, text in shared.texts.items() if key in DEFAULTS}
     written = {key: text for key, text in in_defaults.items() if key in defaults or _LANGUAGE.get(key) != text}
@@ -60,8 +68,12 @@ def from_cacheops(profiles: Mapping[str, Any], defaults: Mapping[str, Any], file
     longest_s = 0
     for pattern, profile in _by_pattern(profiles, rules).items():
         name = f'"{pattern}"' if pattern.startswith("*") else pattern
+        reason = unfit(pattern)
+        if reason:
+            rules.append(f"  # {reason}")
+        mark = "# " if reason else ""
         if profile is None:
-            rules.append(f"  {name}: off")
+            rules.append(f"  {mark}{name}: off")
             continue
         rule = _read({**_CACHEOPS, **defaults, **profile}, own=profile)
         if "timeout" not in rule.texts:
@@ -80,7 +92,7 @@ def from_cacheops(profiles: Mapping[str, Any], defaults: Mapping[str, Any], file
         given = {**_LANGUAGE, **in_defaults}
         kept = [f"{key}: {text}" for key, text in rule.texts.items() if given.get(key) != text or key in profile]
         rules += [f"  {comment}" for comment in rule.comments]
-        rules.append(f"  {name}: {{{', '.join(kept)}}}")
+        rules.append(f"  {mark}{name}: {{{', '.join(kept)}}}")
     ceiling = str(Duration((longest_s or 60) * 1_000))
     values = [f"  {comment}" for comment in comments] + [f"  {key}: {text}" for key, text in written.items()]
     head = _HEAD.format(file=file, ceiling=ceiling)

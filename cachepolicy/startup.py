@@ -1,21 +1,27 @@
-"""Which processes say a policy's problems as system checks, and which must refuse to start."""
+"""Which commands say a policy's problems themselves, and so may start in spite of them."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import PurePath
+from typing import Final
 
 __all__ = ["checks_follow"]
 
+# These run the system checks before anything else, or are the checks.
+_CHECKING: Final = (["cachepolicy"], ["check"], ["runserver"])
+
 
 def checks_follow() -> bool:
-    """Whether Django's system checks run in this process (manage.py, django-admin) and say problems better.
+    """Whether this is a command of manage.py or django-admin that says the problems better, all at once.
 
-    A server runs no checks: gunicorn would serve with a faulty policy, so there startup itself must refuse.
+    Everything else must refuse at startup: gunicorn runs no checks, and what `migrate` or `shell` wrote under a faulty
+    policy would invalidate nothing.
     """
     # An embedded interpreter (mod_wsgi, uWSGI) may have no arguments at all.
     program = PurePath(sys.argv[0] if sys.argv else "")
-    return program.name in {"manage.py", "django-admin", "django-admin.exe"} or program.parts[-2:] == (
+    is_django = program.name in {"manage.py", "django-admin", "django-admin.exe"} or program.parts[-2:] == (
         "django",
         "__main__.py",
     )
+    return is_django and sys.argv[1:2] in _CHECKING and "--skip-checks" not in sys.argv

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 from django.core.management import call_command
+from django.db.models import Model
 
-from cachepolicy.explain import explain, find_model, rows
+from cachepolicy.explain import explain, find, rows
 from cachepolicy.policies.loader import parse_policies
 from cachepolicy.policies.model import PolicySet
 from cachepolicy.policies.schema import json_schema
-from tests.projects import Project
+from tests.projects import DOOR, Project
 
 SITE = Path(__file__).resolve().parent.parent / "sample_site"
 POLICIES = """\
@@ -27,7 +28,6 @@ models:
   "shop.*": {ops: [], db_agnostic: true}
 environments:
   fast: {max_staleness: 2s}
-  wrong: {models: {shop.Artcle: {ops: all}}}
 """
 KEYS = [
     "label",
@@ -184,8 +184,14 @@ what will not invalidate its cached reads (they are right again within 45s)
     )
 
 
+def article() -> type[Model]:
+    model = find(PolicySet(""), "news.Article")
+    assert isinstance(model, type)
+    return model
+
+
 def explained(rule: str) -> list[str]:
-    return explain(policies_with(rule), find_model("news.Article")).splitlines()
+    return explain(policies_with(rule), article()).splitlines()
 
 
 def test_explain_of_a_model_that_is_off_says_so() -> None:
@@ -200,7 +206,7 @@ def test_explain_of_a_model_that_is_off_says_so() -> None:
 
 def test_explain_of_a_model_without_a_rule_says_so() -> None:
     policies = policies_with("off")
-    assert explain(policies, find_model("NEWS.tag")).splitlines() == [
+    assert explain(policies, find(policies, "NEWS.tag")).splitlines() == [
         "news.Tag",
         "  news.Tag: no rule",
         "  news.*: no rule",
@@ -210,7 +216,7 @@ def test_explain_of_a_model_without_a_rule_says_so() -> None:
 
 
 def test_explain_names_the_models_without_a_rule_that_cached_joins_may_touch() -> None:
-    model = find_model("news.Article")
+    model = article()
     (line,) = (line for line in explained("{timeout: 1s, ops: [get]}") if "without a rule" in line)
     named = set(re.findall(r"(\w+\.\w+) \(by \w+\)", line))
     related = [*model._meta.fields, *model._meta.many_to_many]
@@ -222,15 +228,134 @@ def test_explain_names_the_models_without_a_rule_that_cached_joins_may_touch() -
 
 
 @pytest.mark.parametrize(
-    ("label", "message"),
+    ("name", "message"),
     [
         ("news.Artcle", "no model news.Artcle; did you mean news.Article?"),
         ("qqqqqqqqqqqq", "no model qqqqqqqqqqqq; see `show` for all of them"),
+        ("functions.stat", "no function functions.stat; did you mean functions.stats?"),
+        ("stats", "no model stats; did you mean functions.stats?"),
     ],
 )
-def test_explain_of_an_unknown_model_says_what_to_write(label: str, message: str) -> None:
+def test_explain_of_an_unknown_name_says_what_to_write(name: str, message: str) -> None:
+    policies = parse_policies(b"version: 1\nfunctions: {stats: {timeout: 1s}}\n")
     with pytest.raises(LookupError, match=f"^{re.escape(message)}$"):
-        find_model(label)
+        find(policies, name)
+
+
+FUNCTIONS = """\
+version: 1
+defaults: {timeout: 45s}
+models: {shop.*: {ops: []}, shop.Category: {immutable: true}}
+functions:
+  stats: {depends_on: [shop.Article, shop.Category, shop.Cafe], timeout: 30s, lock: true}
+  rates: {timeout: 5s}
+"""
+
+
+def test_explain_of_a_function_says_what_invalidates_it_and_what_does_not(project: Project) -> None:
+    project.policies(FUNCTIONS)
+    explained = project.manage("cachepolicy", "explain", "functions.stats")
+    assert (explained.code, explained.err) == (0, "")
+    assert (
+        explained.out
+        == """\
+functions.stats
+  functions.stats: policies.yaml:5:3
+effective values
+  timeout: 30s: no cached result is older  (policies.yaml:5:74)
+  lock: true  (policies.yaml:5:85)
+  depends_on: shop.Article, shop.Category, shop.Cafe  (policies.yaml:5:23)
+what invalidates it
+  - ORM writes to shop.Article, table shop_article  (policies.yaml:3:10)
+  - changes of shop.Article.tags, table shop_article_tags
+  - writes inside allow_writes(): it is immutable to shop.Category, table shop_category  (policies.yaml:3:29)
+  - ORM writes to shop.Cafe, table shop_cafe  (policies.yaml:3:10)
+what does not (its results are right again within 30s)
+  - writes to any other model, whatever the function reads
+  - raw SQL, and writes of programs that are not this project, to shop_article
+  - shop.Article.objects.update(), bulk_update() and save() of F() expressions (invalidated_update() does)
+  - raw SQL, and writes of programs that are not this project, to shop_category
+  - raw SQL, and writes of programs that are not this project, to shop_cafe
+  - shop.Cafe.objects.update(), bulk_update() and save() of F() expressions (invalidated_update() does)
+  - writes to rows of shop.Cafe through shop.Place, by multi-table inheritance
+"""
+    )
+
+
+def test_explain_of_a_function_that_only_time_refreshes(project: Project) -> None:
+    project.policies(FUNCTIONS)
+    assert project.manage("cachepolicy", "explain", "functions.rates").out == (
+        "functions.rates\n"
+        "  functions.rates: policies.yaml:6:3\n"
+        "effective values\n"
+        "  timeout: 5s: no cached result is older  (policies.yaml:6:20)\n"
+        "  lock: false  (built in)\n"
+        "  depends_on: nothing: only time refreshes it  (built in)\n"
+    )
+
+
+def test_show_lists_functions_below_the_models(project: Project) -> None:
+    project.policies(FUNCTIONS)
+    shown = project.manage("cachepolicy", "show")
+    assert shown.out.endswith("""\
+
+function  depends on                            timeout  also  origin
+rates     -                                     5s       -     policies.yaml:6:3
+stats     shop.Article,shop.Category,shop.Cafe  30s      lock  policies.yaml:5:3
+""")
+    assert {
+        row["label"].partition(".")[0] for row in project.manage("cachepolicy", "show", "--format", "json").json
+    } == {
+        "contenttypes",
+        "shop",
+    }
+
+
+def blind_spots(project: Project, model: str) -> list[str]:
+    lines = project.manage("cachepolicy", "explain", model).out.splitlines()
+    return [line.removeprefix("  - ") for line in lines if line.startswith("  - ")]
+
+
+def test_explain_of_an_immutable_table_advises_no_write_and_tells_of_copies_elsewhere(project: Project) -> None:
+    spots = blind_spots(project, "shop.Category")
+    assert spots == [
+        "raw SQL, and writes of programs that are not this project, to shop_category",
+        "a write inside allow_writes() in another process: copies of local_get here stay until the timeout",
+        "writes in subqueries' tables: exclude() over a reverse relation, order_by() over a relation, extra(tables=…)",
+    ]
+
+
+def test_explain_names_both_sides_of_multi_table_inheritance(project: Project) -> None:
+    project.policies("version: 1\nmodels: {shop.*: {ops: [], timeout: 1s}}\n")
+    assert "what is written through shop.Cafe: each row has a part in this model's table" in blind_spots(
+        project, "shop.Place"
+    )
+    assert "writes to the inherited part, in the table of shop.Place" in blind_spots(project, "shop.Cafe")
+
+
+@pytest.mark.parametrize(
+    ("headline", "article", "said"),
+    [
+        ("{immutable: true}", "{}", "  writes are not refused: the rule of shop.Article, which has the table, decides"),
+        ("{}", "{immutable: true}", "  writes are refused: the rule of shop.Article, which has the table, decides"),
+    ],
+)
+def test_the_table_decides_whether_a_proxy_is_immutable(
+    project: Project, headline: str, article: str, said: str
+) -> None:
+    project.policies(
+        f"version: 1\ndefaults: {{timeout: 9s}}\nmodels: {{shop.Headline: {headline}, shop.Article: {article}}}\n"
+    )
+    assert said in project.manage("cachepolicy", "explain", "shop.Headline").out.splitlines()
+    shown = {row["label"]: row for row in project.manage("cachepolicy", "show", "--format", "json").json}
+    assert shown["shop.Headline"]["immutable"] is ("are refused" in said)
+
+
+def test_explain_of_a_proxy_without_a_rule_of_its_own_knows_that_its_writes_invalidate(project: Project) -> None:
+    project.policies("version: 1\nmodels: {shop.Article: {timeout: 9s}, shop.Headline: off}\n")
+    assert project.manage("cachepolicy", "explain", "shop.Headline").out.splitlines()[-1] == (
+        "  not cached; its writes invalidate, by the rule of another model on the table shop_article"
+    )
 
 
 def test_explain_of_an_unknown_model_exits_with_1(project: Project) -> None:
@@ -276,12 +401,29 @@ def test_check_has_the_formats_of_the_script(project: Project) -> None:
     )
 
 
-def test_check_under_another_environment_sees_its_misfits(project: Project) -> None:
-    checked = project.manage("cachepolicy", "check", "--environment", "wrong")
+def test_check_sees_the_misfits_of_every_overlay_or_of_one(project: Project) -> None:
+    project.policies(POLICIES + "  wrong: {models: {shop.Artcle: {ops: all}}}\n")
     misfit = "policies.yaml:11:20: models.shop.Artcle: no such model; did you mean shop.Article?\n"
-    assert (checked.code, checked.out) == (1, misfit + "1 file checked: 1 problem\n")
+    for environment in ([], ["--environment", "wrong"]):
+        checked = project.manage("cachepolicy", "check", *environment)
+        assert (checked.code, checked.out) == (1, misfit + "1 file checked: 1 problem\n")
     fast = project.manage("cachepolicy", "check", "--environment", "fast")
     assert (fast.code, fast.out) == (0, "1 file checked: no problems\n")
+    none = project.manage("cachepolicy", "check", "--environment", "fats")
+    assert (none.code, none.out) == (1, "")
+    assert none.err == "CommandError: policies.yaml has no environment fats; it has fast, wrong\n"
+
+
+def test_check_does_not_read_the_file_again(project: Project) -> None:
+    # Its path is relative to where the settings were read.
+    project.write(
+        "manage.py",
+        "import os, sys\nfrom django.core.management import execute_from_command_line\n"
+        "os.environ['DJANGO_SETTINGS_MODULE'] = 'settings'\nimport settings\nos.chdir('/')\n"
+        "execute_from_command_line(sys.argv)\n",
+    )
+    checked = project.manage("cachepolicy", "check", "--environment", "fast")
+    assert (checked.code, checked.out) == (0, "1 file checked: no problems\n")
 
 
 def test_check_of_named_files_is_the_scripts(project: Project) -> None:
@@ -349,7 +491,9 @@ def test_init_writes_a_file_that_names_every_model_and_refuses_to_overwrite(proj
     written = project.manage("cachepolicy", "init")
     assert (written.code, written.err) == (0, "")
     assert written.out == (
-        "policies.yaml written; load it in settings.py and check it with `cachepolicy check policies.yaml`\n"
+        "policies.yaml written; next\n"
+        f"  load it in settings.py, after `import cachepolicy`: {DOOR}\n"
+        "  run `manage.py check`\n"
     )
     project.settings()
     shown = project.manage("cachepolicy", "show", "--format", "json")
@@ -392,9 +536,51 @@ for model in apps.get_models():
     before = project.serve(print_profiles)
     assert (before.code, before.err) == (0, "")
     assert project.manage("cachepolicy", "init").code == 0
-    project.settings(after="SILENCED_SYSTEM_CHECKS = ['cachepolicy.E012']")
+    project.settings()
     after = project.serve(print_profiles)
     assert (after.code, after.err) == (0, "")
     assert after.out == before.out
     assert after.out.count("3600") == 2
     assert "shop.Log None" in after.out
+
+
+BY_HAND = "CACHEOPS_DEFAULTS = {'timeout': 900}\nCACHEOPS = {'shop.tag': {'ops': 'all'}, 'shop.Tga': {}, 'old.*': None}"
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_init_beside_the_door_makes_rules_of_the_dict_it_replaces_and_says_the_next_steps(
+    project: Project, where: str
+) -> None:
+    # A migrating team pastes the door's line first.
+    (project.directory / "policies.yaml").unlink()
+    project.settings(**{where: BY_HAND})
+    written = project.manage("cachepolicy", "init")
+    assert (written.code, written.err) == (0, "")
+    assert written.out == (
+        "policies.yaml written; next\n  remove from settings.py: CACHEOPS, CACHEOPS_DEFAULTS\n  run `manage.py check`\n"
+    )
+    text = (project.directory / "policies.yaml").read_text(encoding="utf-8")
+    assert (
+        text.partition("\nmodels:\n")[2]
+        == """\
+  shop.tag: {ops: all}
+  # no such model; did you mean shop.Tag?
+  # shop.Tga: {}
+  # no such app `old`; check INSTALLED_APPS, or remove the rule
+  # old.*: off
+"""
+    )
+    project.settings()
+    checked = project.manage("check")
+    assert (checked.code, checked.err) == (0, "")
+    # Once the file exists, `-` still prints what the dict meant.
+    project.settings(**{where: BY_HAND})
+    assert project.manage("cachepolicy", "init", "-").out == text
+
+
+def test_init_leaves_out_models_that_can_have_no_rule(project: Project) -> None:
+    with (project.directory / "shop" / "models.py").open("a", encoding="utf-8") as models:
+        models.write("\n\nclass Item(models.Model):\n    items = models.Manager()\n")
+    printed = project.manage("cachepolicy", "init", "-")
+    assert "shop.Tag: {}" in printed.out
+    assert "shop.Item" not in printed.out

@@ -15,7 +15,7 @@ from django.test import override_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachepolicy.compiler import compile_policies, refused, seconds, unsupported
+from cachepolicy.compiler import compile_policies, seconds, unsupported
 from cachepolicy.policies.durations import Duration
 from cachepolicy.policies.loader import parse_policies
 from cachepolicy.policies.model import OPS, ModelRule, PolicySet
@@ -311,6 +311,32 @@ functions: {stats: {timeout: 6ms}}
     ]
 
 
+def test_what_an_overlay_asks_for_is_said_whatever_environment_is_in_force() -> None:
+    text = """\
+version: 1
+models: {a.B: {timeout: 5s}}
+environments:
+  prod: {models: {a.B: {near: 1s}}}
+  test: {max_staleness: 500ms}
+"""
+    said = [
+        (
+            "policies.yaml:4:31: models.a.B.near: this version has no near cache yet; "
+            "remove `near`; the rule is then served from Redis alone",
+            "cachepolicy.E005",
+        ),
+        (
+            "policies.yaml:5:25: models.a.B.timeout: this version keeps timeouts of whole seconds only, not 500ms; "
+            "write whole seconds, as in 1s",
+            "cachepolicy.E005",
+        ),
+    ]
+    assert problems(text) == said
+    assert [str(problem) for problem in unsupported(parse_policies(text.encode(), environment="prod"))] == [
+        problem for problem, _ in said
+    ]
+
+
 @given(st.integers(1, 10**9))
 def test_a_timeout_is_compiled_exactly_or_not_at_all(ms: int) -> None:
     if ms % 1_000:
@@ -320,9 +346,6 @@ def test_a_timeout_is_compiled_exactly_or_not_at_all(ms: int) -> None:
         assert seconds(Duration(ms)) * 1_000 == ms
 
 
-def test_a_refused_policy_caches_nothing() -> None:
-    found = tuple(unsupported(parse_policies(b"version: 1\nmodels: {a.B: {timeout: 5ms, ops: all}}\n")))
-    settings = refused(found)
-    assert settings == {**compile_policies(PolicySet("policies.yaml")), "CACHEPOLICY_PROBLEMS": found}
-    with cacheops_profiles(settings) as profile:
+def test_an_empty_policy_caches_nothing() -> None:
+    with cacheops_profiles(compile_policies(PolicySet("policies.yaml"))) as profile:
         assert profile("a.B") is None

@@ -27,13 +27,15 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _run(directory: Path, program: str, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def _run(
+    directory: Path, program: str, code: str, *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
     (directory / program).parent.mkdir(parents=True, exist_ok=True)
     (directory / program).write_text(code)
     root = str(Path(cachepolicy.__file__).resolve().parents[1])
     inherited = {name: value for name, value in os.environ.items() if name != "CACHEPOLICY_ENVIRONMENT"}
     return subprocess.run(
-        [sys.executable, program],
+        [sys.executable, program, *arguments],
         cwd=directory,
         env=inherited | {"PYTHONPATH": os.pathsep.join((str(directory), root)), **environment},
         capture_output=True,
@@ -65,9 +67,9 @@ def test_a_valid_file_gives_the_settings_of_cacheops(directory: Path) -> None:
         f"{SETTINGS}print(json.dumps([sorted(found), found['CACHEPOLICY_REPLACED'], found['CACHEOPS']], default=list))"
     )
     names, replaced, rules = _printed(_run(directory, "program.py", code))  # type: ignore[misc]
-    assert {"CACHEOPS", "CACHEOPS_DEFAULTS", "CACHEOPS_INSIDEOUT", "CACHEPOLICY", "CACHEPOLICY_REPLACED"} <= set(names)
-    assert "CACHEPOLICY_PROBLEMS" not in names
-    assert replaced == []
+    assert {"CACHEOPS", "CACHEOPS_DEFAULTS", "CACHEOPS_INSIDEOUT"} <= set(names)
+    assert {"CACHEPOLICY", "CACHEPOLICY_PROBLEMS", "CACHEPOLICY_REPLACED"} <= set(names)
+    assert replaced == {}
     assert rules["news.article"]["timeout"] == 30
 
 
@@ -80,15 +82,26 @@ def test_a_server_refuses_a_faulty_file_with_every_problem(directory: Path, prog
     assert ran.stderr.rstrip().endswith(f"cachepolicy.exceptions.PolicyError: 2 problems in the cache policy:\n{shown}")
 
 
+@pytest.mark.parametrize("arguments", [["migrate"], ["shell", "-c", "check"], [], ["runserver", "--skip-checks"]])
+def test_a_command_that_does_not_say_the_problems_first_refuses_too(directory: Path, arguments: list[str]) -> None:
+    (directory / "policies.yaml").write_text(FAULTY)
+    ran = _run(directory, "manage.py", SETTINGS, *arguments)
+    assert ran.returncode == 1
+    assert "cachepolicy.exceptions.PolicyError: 2 problems in the cache policy:\n" in ran.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "cachepolicy", "runserver"])
 @pytest.mark.parametrize("program", ["manage.py", "bin/django-admin", "here/django/__main__.py"])
-def test_under_manage_py_a_faulty_file_caches_nothing_and_is_told_by_the_checks(directory: Path, program: str) -> None:
+def test_under_a_command_that_says_the_problems_a_faulty_file_caches_nothing(
+    directory: Path, program: str, command: str
+) -> None:
     (directory / "policies.yaml").write_text(FAULTY)
     code = (
         f"{SETTINGS}"
         "problems = [str(problem) for problem in found['CACHEPOLICY_PROBLEMS']]\n"
-        "print(json.dumps([found['CACHEOPS'], problems, 'CACHEPOLICY' in found]))"
+        "print(json.dumps([found['CACHEOPS'], problems, len(found['CACHEPOLICY'].models)]))"
     )
-    assert _printed(_run(directory, program, code)) == [{}, PROBLEMS, False]
+    assert _printed(_run(directory, program, code, command)) == [{}, PROBLEMS, 0]
 
 
 UNREADABLE = "policies.yaml: the file cannot be read: No such file or directory; check the path given"
@@ -101,10 +114,10 @@ def test_a_server_refuses_a_file_that_is_not_there(directory: Path) -> None:
     assert ran.stderr.rstrip().endswith(f"PolicyError: 1 problem in the cache policy:\n  {UNREADABLE}")
 
 
-def test_under_manage_py_a_file_that_is_not_there_is_told_by_the_checks(directory: Path) -> None:
+def test_under_check_a_file_that_is_not_there_is_told_by_the_checks(directory: Path) -> None:
     (directory / "policies.yaml").unlink()
     code = f"{SETTINGS}print(json.dumps([str(problem) for problem in found['CACHEPOLICY_PROBLEMS']]))"
-    assert _printed(_run(directory, "manage.py", code)) == [UNREADABLE]
+    assert _printed(_run(directory, "manage.py", code, "check")) == [UNREADABLE]
 
 
 def test_what_this_version_cannot_keep_is_refused_too(directory: Path) -> None:
@@ -145,19 +158,56 @@ def test_the_two_lines_work_inside_settings_py(directory: Path) -> None:
         "print(json.dumps([settings.CACHEOPS['news.article']['timeout'], settings.CACHEOPS_INSIDEOUT,"
         " settings.CACHEPOLICY.file, settings.CACHEPOLICY_REPLACED]))"
     )
-    assert _printed(_run(directory, "server.py", code)) == [30, True, "policies.yaml", []]
+    assert _printed(_run(directory, "server.py", code)) == [30, True, "policies.yaml", {}]
 
 
 def test_names_what_stood_there_by_hand(directory: Path) -> None:
     by_hand = "CACHEOPS = {'*.*': {}}\nCACHEOPS_INSIDEOUT = False\nCACHEOPS_REDIS = 'redis://localhost/1'\n"
     _settings_module(directory, "site_settings", by_hand + DOOR)
-    assert _printed(_run(directory, "server.py", READ)) == ["CACHEOPS", "CACHEOPS_INSIDEOUT"]
+    by_hand = {"CACHEOPS": {"*.*": {}}, "CACHEOPS_INSIDEOUT": False}
+    assert _printed(_run(directory, "server.py", READ)) == by_hand
+    # So that `init` can make rules of it before the file exists.
+    (directory / "policies.yaml").unlink()
+    assert _printed(_run(directory, "manage.py", READ, "cachepolicy", "init")) == by_hand
+
+
+def test_names_what_stood_by_hand_in_a_settings_class(directory: Path) -> None:
+    _settings_module(
+        directory,
+        "site_settings",
+        "import cachepolicy\nclass Base:\n    CACHEOPS = {'*.*': {}}\n"
+        "    locals().update(cachepolicy.settings(BASE_DIR / 'policies.yaml'))\n"
+        "CACHEPOLICY_REPLACED = Base.CACHEPOLICY_REPLACED",
+    )
+    assert _printed(_run(directory, "server.py", READ)) == {"CACHEOPS": {"*.*": {}}}
 
 
 def test_no_false_alarm_for_what_the_door_itself_put_there(directory: Path) -> None:
     _settings_module(directory, "base_settings", DOOR)
     _settings_module(directory, "site_settings", f"from base_settings import *\n{DOOR}")
-    assert _printed(_run(directory, "server.py", READ)) == []
+    assert _printed(_run(directory, "server.py", READ)) == {}
+
+
+def test_names_what_stood_by_hand_on_either_side_of_a_star_import(directory: Path) -> None:
+    _settings_module(directory, "base_settings", f"CACHEOPS_INSIDEOUT = False\n{DOOR}")
+    by_hand = "CACHEOPS = {'*.*': {}}\n"
+    _settings_module(directory, "site_settings", f"from base_settings import *\n{by_hand}{DOOR}")
+    assert _printed(_run(directory, "server.py", READ)) == {"CACHEOPS": {"*.*": {}}, "CACHEOPS_INSIDEOUT": False}
+
+
+@pytest.mark.parametrize("sound_last", [True, False])
+def test_of_two_loads_the_later_one_is_in_force(directory: Path, sound_last: bool) -> None:
+    (directory / "faulty.yaml").write_text("version: 2\n")
+    sound, faulty = DOOR, DOOR.replace("policies.yaml", "faulty.yaml")
+    first, last = (faulty, sound) if sound_last else (sound, faulty)
+    _settings_module(directory, "base_settings", first)
+    _settings_module(directory, "site_settings", f"from base_settings import *\n{last}")
+    code = (
+        "import json, site_settings as found\n"
+        "print(json.dumps([len(found.CACHEOPS), len(found.CACHEPOLICY.models), len(found.CACHEPOLICY_PROBLEMS),"
+        " found.CACHEPOLICY_REPLACED]))"
+    )
+    assert _printed(_run(directory, "manage.py", code, "check")) == ([1, 1, 0, {}] if sound_last else [0, 0, 1, {}])
 
 
 def test_every_public_name_resolves_and_no_other(directory: Path) -> None:

@@ -15,7 +15,7 @@ from redis.retry import Retry
 
 from cachepolicy.consistency.redis_server import RedisServer
 from cachepolicy.runtime.client import Client
-from cachepolicy.server import server_problems
+from cachepolicy.server_checks import server_problems
 from tests.projects import Project
 
 SITE = Path(__file__).resolve().parent.parent / "sample_site"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from cachepolicy.policies.durations import Duration
 from cachepolicy.policies.problems import Origin
@@ -78,8 +78,19 @@ class PolicySet:
     max_staleness: Sourced[Duration] | None = None
     models: Mapping[str, Rule] = field(default_factory=lambda: MappingProxyType({}))
     calls: Mapping[str, Mapping[str, CallRule]] = field(default_factory=lambda: MappingProxyType({}))
-
     overlaid: Mapping[str, PolicySet] = field(default_factory=dict, repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A mapping proxy can be neither pickled nor deep-copied.
+        calls = {section: dict(rules) for section, rules in self.calls.items()}
+        return _restored, (
+            self.file,
+            self.environment,
+            self.max_staleness,
+            dict(self.models),
+            calls,
+            dict(self.overlaid),
+        )
 
     def match(self, label: str) -> Rule | None:
         """The entry that wins for a model `app.Model`: its own name, then `app.*`, then `*.*`, as cacheops resolves."""
@@ -99,3 +110,15 @@ class PolicySet:
     def functions(self) -> Mapping[str, CallRule]:
         """The rules of `functions:` by name."""
         return self.calls.get("functions", MappingProxyType({}))
+
+
+def _restored(
+    file: str,
+    environment: str | None,
+    max_staleness: Sourced[Duration] | None,
+    models: dict[str, Rule],
+    calls: dict[str, dict[str, CallRule]],
+    overlaid: dict[str, PolicySet],
+) -> PolicySet:
+    frozen = MappingProxyType({section: MappingProxyType(rules) for section, rules in calls.items()})
+    return PolicySet(file, environment, max_staleness, MappingProxyType(models), frozen, overlaid)

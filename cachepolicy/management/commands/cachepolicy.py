@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,14 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from cachepolicy import conf, starter
-from cachepolicy.checks import model_problems, setup_problems
-from cachepolicy.cli import add_check_arguments, check_files, problems_of, render
+from cachepolicy.checks import DOOR, by_hand, setup_problems
+from cachepolicy.cli import add_check_arguments, check_files, render
 from cachepolicy.consistency.commandline import add_verify_arguments
 from cachepolicy.consistency.commandline import run as run_verify
 from cachepolicy.exceptions import CachePolicyError
-from cachepolicy.explain import Row, explain, find_model, rows
+from cachepolicy.explain import explain, find, rows
+from cachepolicy.model_checks import misfit, model_problems
 from cachepolicy.policies.durations import Duration
-from cachepolicy.policies.loader import load_policies
 from cachepolicy.policies.model import PolicySet
 from cachepolicy.policies.problems import Problem
 from cachepolicy.policies.schema import json_schema
@@ -39,10 +40,12 @@ class Command(BaseCommand):
         check = commands.add_parser("check", help="check the policy file, and its fit with the installed models")
         check.add_argument("files", nargs="*", metavar="FILE", help="other files than the one in force")
         add_check_arguments(check)
-        show = commands.add_parser("show", help="every installed model: its rule, ops, timeout and origin")
+        show = commands.add_parser(
+            "show", help="every installed model: its rule, ops, timeout and origin; functions too"
+        )
         show.add_argument("--format", choices=("text", "json"), default="text")
         why = commands.add_parser("explain", help="which rule won for a model, why, and what it will not notice")
-        why.add_argument("model", metavar="app.Model")
+        why.add_argument("name", metavar="app.Model|functions.NAME")
         add_verify_arguments(commands.add_parser("verify", help="break things, and measure how stale reads get"))
         commands.add_parser("schema", help="print the JSON Schema of policy files, for editors")
         init = commands.add_parser("init", help="write a starter file, from CACHEOPS or from the installed models")
@@ -63,19 +66,19 @@ class Command(BaseCommand):
             sys.exit(code)
 
     def _show(self, options: dict[str, Any]) -> None:
-        found = rows(_sound_policies())
+        policies = _sound_policies()
         if options["format"] == "json":
-            self.stdout.write(json.dumps([row.as_json() for row in found], indent=2))
+            self.stdout.write(json.dumps([row.as_json() for row in rows(policies)], indent=2))
         else:
-            self.stdout.write(_table(found))
+            self.stdout.write(_tables(policies))
 
     def _explain(self, options: dict[str, Any]) -> None:
         policies = _sound_policies()
         try:
-            model = find_model(options["model"])
+            found = find(policies, options["name"])
         except LookupError as error:
             raise CommandError(str(error)) from None
-        self.stdout.write(explain(policies, model))
+        self.stdout.write(explain(policies, found))
 
     def _verify(self, options: dict[str, Any]) -> None:
         try:
@@ -93,12 +96,14 @@ class Command(BaseCommand):
 
     def _init(self, options: dict[str, Any]) -> None:
         file = options["file"]
-        profiles = {} if conf.loaded() else getattr(settings, "CACHEOPS", {})
         name = "policies.yaml" if file == "-" else Path(file).name
-        if profiles:
-            text = starter.from_cacheops(profiles, getattr(settings, "CACHEOPS_DEFAULTS", {}), name)
+        found = by_hand()
+        if profiles := found.get("CACHEOPS"):
+            text = starter.from_cacheops(profiles, found.get("CACHEOPS_DEFAULTS") or {}, name, _unfit)
         else:
-            text = starter.from_models([model._meta.label for model in apps.get_models()], name)
+            # Without `objects` a model can have no rule.
+            models = [model for model in apps.get_models() if "objects" in model._meta.managers_map]
+            text = starter.from_models([model._meta.label for model in models], name)
         if file == "-":
             self.stdout.write(text, ending="")
             return
@@ -109,22 +114,36 @@ class Command(BaseCommand):
             raise CommandError(f"{file} exists; name another file, or - to print the starter file") from None
         except OSError as error:
             raise CommandError(f"{file} cannot be written: {error.strerror}", returncode=2) from None
-        self.stdout.write(f"{file} written; load it in settings.py and check it with `cachepolicy check {file}`")
+        door = f"load it in settings.py, after `import cachepolicy`: {DOOR.replace('policies.yaml', name)}"
+        steps = [] if conf.loaded() else [door]
+        steps += [f"remove from settings.py: {', '.join(sorted(found))}"] if found else []
+        self.stdout.write("\n  ".join([f"{file} written; next", *steps, "run `manage.py check`"]))
 
 
 def _check_own(environment: str | None) -> tuple[int, list[Problem]]:
-    """The exit code and the problems of the file in force, as itself or under another environment's overlay."""
-    problems, readable = list(conf.problems()), True
-    if conf.loaded() and (problems or environment):
-        found, readable = problems_of(conf.policies().file, environment)
-        problems = found if environment else problems
+    """The exit code and the problems of the file in force, under each of its overlays or only under `environment`'s."""
+    problems = list(conf.problems())
+    # Only a file that cannot be read has no line to complain of.
+    readable = all(problem.origin.line for problem in problems)
     if not problems:
         if conf.loaded():
-            own = conf.policies()
-            problems += model_problems(load_policies(own.file, environment) if environment else own)
+            problems += model_problems(_overlaid(conf.policies(), environment) if environment else conf.policies())
         problems += setup_problems()
     problems = [problem for problem in problems if problem.code not in settings.SILENCED_SYSTEM_CHECKS]
     return 2 if not readable else int(not all(problem.is_warning for problem in problems)), problems
+
+
+def _overlaid(policies: PolicySet, environment: str) -> PolicySet:
+    if environment not in policies.overlaid:
+        known = ", ".join(policies.overlaid) or "none"
+        raise CommandError(f"{policies.file} has no environment {environment}; it has {known}")
+    return policies.overlaid[environment]
+
+
+def _unfit(pattern: str) -> str | None:
+    """Why a rule for this pattern would be refused."""
+    _, what, remedy = misfit(pattern) or (None, None, None)
+    return what and f"{what}; {remedy}"
 
 
 def _sound_policies() -> PolicySet:
@@ -135,16 +154,25 @@ def _sound_policies() -> PolicySet:
     return conf.policies()
 
 
-def _table(found: list[Row]) -> str:
-    head = ("model", "rule", "ops", "timeout", "also", "origin")
-    lines = [head]
-    for row in found:
+def _tables(policies: PolicySet) -> str:
+    """A table of the models, and below it one of the functions where there are any."""
+    models = [("model", "rule", "ops", "timeout", "also", "origin")]
+    for row in rows(policies):
         flags = [name for name in ("immutable", "local_get", "lock") if getattr(row, name)]
         near = [f"near {row.near}"] if row.near else []
         timeout = str(Duration(row.timeout_ms)) if row.timeout_ms else "-"
         ops = ",".join(row.ops) or "-"
-        lines.append((row.label, row.rule or "none", ops, timeout, ",".join(flags + near) or "-", row.origin or "-"))
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+        models.append((row.label, row.rule or "none", ops, timeout, ",".join(flags + near) or "-", row.origin or "-"))
+    functions = [("function", "depends on", "timeout", "also", "origin")]
+    for name, call in sorted(policies.functions.items()):
+        depends_on = ",".join(call.depends_on.value) or "-"
+        lock = "lock" if call.lock.value else "-"
+        functions.append((name, depends_on, str(call.timeout.value), lock, str(call.origin)))
+    return "\n\n".join(_aligned(table) for table in (models, functions) if len(table) > 1)
+
+
+def _aligned(lines: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
