@@ -11,14 +11,14 @@ from typing import Any
 from django.db import connections
 
 from cachepolicy import clock
-from cachepolicy.consistency.history import History, Operation, Outcome
+from cachepolicy.consistency.history import Outcome
 from cachepolicy.consistency.recorder import Recorder
+from cachepolicy.consistency.recording import Recording
 from cachepolicy.consistency.rig import Rig
 from cachepolicy.consistency.rows import Row
 
 __all__ = ["DidNotBite", "Scene"]
 
-_MS_NS = 1_000_000
 _JOIN_S = 30.0
 
 
@@ -43,26 +43,33 @@ class Scene:
     other: Callable[[], Any] | None = None
     source_on: Callable[[str], Callable[[], Any]] | None = None
     recorder: Recorder = field(default_factory=Recorder)
-    operations: list[Operation] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-    filled_ns: int = 0
-    written_ns: int = 0
+    recording: Recording = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.recording = Recording(self.rig.let_pass, self.bound_ms, self.key)
+
+    @property
+    def filled_ns(self) -> int:
+        """When the value was last read so that it is cached from then on."""
+        return self.recording.filled_ns
+
+    @property
+    def written_ns(self) -> int:
+        """When the row was last written."""
+        return self.recording.written_ns
 
     def start(self) -> None:
         """Note the row as it stands."""
-        self.operations.append(Operation.initial(self.key, None, str(self.before), clock.now_ns()))
+        self.recording.starts_as(self.before)
 
     def read(self, session: str = "reader") -> Any:
         """Read once through the cache and record what came; an exception is recorded, not raised."""
-        invoke_ns = clock.now_ns()
         try:
-            value = self.source()
+            return self.recording.read(self.source, session)
         except Exception as error:
             self.errors.append(f"{type(error).__name__}: {error}")
-            self._record("read", session, None, invoke_ns, "fail")
             return None
-        self._record("read", session, value, invoke_ns, "ok")
-        return value
 
     def fill(self) -> Any:
         """Read so that the value is cached from now on, and see that it is."""
@@ -74,7 +81,7 @@ class Scene:
     def read_late(self) -> Any:
         """Read where a fault is at the fill, so that nobody knows whether the value is cached."""
         value = self.read()
-        self.filled_ns = clock.now_ns()
+        self.recording.filled_ns = clock.now_ns()
         return value
 
     def _asks_the_database(self) -> bool:
@@ -102,8 +109,7 @@ class Scene:
         yield self.after
         if outcome == "info":
             outcome = "ok" if self.row.current() == self.after else "fail"
-        self._record("write", session, self.after, invoke_ns, outcome)
-        self.written_ns = clock.now_ns()
+        self.recording.wrote(self.after, invoke_ns, outcome, session)
         self.require(
             self.row.current() == (self.after if outcome == "ok" else self.before),
             "the write was not committed" if outcome == "ok" else "the write was not rolled back",
@@ -127,9 +133,7 @@ class Scene:
 
     def let_pass_until(self, since_ns: int, ms: int) -> None:
         """Move the clock so that `ms` have passed since that instant, unless they have."""
-        left_ms = ms - (clock.now_ns() - since_ns) // _MS_NS
-        if left_ms > 0:
-            self.rig.let_pass(left_ms)
+        self.recording.let_pass_until(since_ns, ms)
 
     @contextmanager
     def another_thread(self, play: Callable[[], object]) -> Iterator[None]:
@@ -159,23 +163,3 @@ class Scene:
         """Raise DidNotBite saying `why` unless the fault happened."""
         if not bitten:
             raise DidNotBite(why)
-
-    def history(self) -> History:
-        """What was recorded so far."""
-        return History(self.operations)
-
-    def _record(self, f: Any, session: str, value: Any, invoke_ns: int, outcome: Outcome) -> None:
-        self.operations.append(
-            Operation(
-                process="kit",
-                session=session,
-                f=f,
-                key=self.key,
-                invoke_ns=invoke_ns,
-                return_ns=clock.now_ns(),
-                outcome=outcome,
-                version=None,
-                token=None if value is None else str(value),
-                via="db" if f == "write" else "cache",
-            )
-        )

@@ -10,9 +10,9 @@ from typing import Any
 from django.db.models import Model
 
 from cachepolicy import clock, conf
-from cachepolicy.consistency.checker import judge
-from cachepolicy.consistency.history import History, Operation, Outcome
+from cachepolicy.consistency.history import History, Outcome
 from cachepolicy.consistency.recorder import Recorder
+from cachepolicy.consistency.recording import Recording
 from cachepolicy.consistency.report.explanation import explanations
 from cachepolicy.consistency.report.text import told
 from cachepolicy.consistency.results import Case, Cell
@@ -25,8 +25,6 @@ from cachepolicy.consistency.verify import play
 from cachepolicy.policies.durations import Duration
 
 __all__ = ["CacheClock", "PromiseBroken", "Staleness", "Watch", "explained"]
-
-_MS_NS = 1_000_000
 
 
 class PromiseBroken(AssertionError):
@@ -49,15 +47,11 @@ class Watch:
     """What a test does to one field of one row, recorded; the block it is given for judges it at its end."""
 
     row: Row
-    key: str
-    operations: list[Operation] = field(default_factory=list)
+    recording: Recording
 
     def read(self, play: Callable[[], Any], session: str = "reader") -> Any:
         """Call `play`, which reads the field through the cache; gives what it returned."""
-        invoke_ns = clock.now_ns()
-        value = play()
-        self._record("read", session, value, invoke_ns, "ok")
-        return value
+        return self.recording.read(play, session)
 
     def write(self, play: Callable[[Any], object], session: str = "writer", *, commits: bool = True) -> Any:
         """Call `play` with a value never written before, to write and commit it (or not: `commits=False`)."""
@@ -67,15 +61,8 @@ class Watch:
             play(value)
             outcome = "ok" if commits else "fail"
         finally:
-            self._record("write", session, value, invoke_ns, outcome)
+            self.recording.wrote(value, invoke_ns, outcome, session)
         return value
-
-    def _record(self, f: Any, session: str, value: Any, invoke_ns: int, outcome: Outcome) -> None:
-        via = "cache" if f == "read" else "db"
-        now_ns = clock.now_ns()
-        self.operations.append(
-            Operation("test", session, f, self.key, invoke_ns, now_ns, outcome, None, str(value), via)  # type: ignore[arg-type]
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +107,14 @@ class Staleness:
             raise SelectionError(f"no rule caches {label}, so there is nothing to watch; give it a rule")
         bound_ms = (rule.timeout.value if within is None else Duration.parse(within)).ms
         row = Row.of(instance, field)
-        watch, recorder = Watch(row, f"{label}:{instance.pk}.{field}"), Recorder()
-        watch.operations.append(Operation.initial(watch.key, None, str(row.current()), clock.now_ns()))
+        recording, recorder = Recording(self.rig.let_pass, bound_ms, f"{label}:{instance.pk}.{field}"), Recorder()
+        recording.starts_as(row.current())
         self.rig.forget()  # a value from before would be one that nobody is seen to write
         with recorder.listening():
-            yield watch
-        verdict = judge(watch.operations, bound_ns=bound_ms * _MS_NS, row_lock=False, rollbacks_are_evidence=True)
+            yield Watch(row, recording)
         case = Case(label, "reads", "", label, bound_ms, str(rule.origin))
-        self.require(Cell(case, row.alias, verdict, History(watch.operations), tuple(recorder.events)))
+        events = tuple(recorder.events)
+        self.require(Cell(case, row.alias, recording.verdict(), History(recording.operations), events))
 
     def play(self, case: Case) -> Cell:
         """Play one case of the policy."""

@@ -12,7 +12,7 @@ from django.db import connections, models, router
 
 import cachepolicy
 from cachepolicy.consistency.cases import cases_of, joined_key
-from cachepolicy.consistency.checker import judge
+from cachepolicy.consistency.history import History
 from cachepolicy.consistency.readers import function_of, joined_reader, reader_of
 from cachepolicy.consistency.results import Case, Cell, Report
 from cachepolicy.consistency.rig import Rig
@@ -67,12 +67,7 @@ def play(
         scene.start()
         with scene.recorder.listening():
             SCENARIOS[case.fault].play(scene)
-        verdict = judge(
-            scene.operations,
-            bound_ns=case.bound_ms * _MS_NS,
-            row_lock=False,
-            rollbacks_are_evidence=True,
-        )
+        verdict = scene.recording.verdict()
     except DidNotBite as reason:
         verdict = _unknown(case, f"the fault did not bite: {reason}")
     except Exception as error:
@@ -82,7 +77,8 @@ def play(
             row.restore()
         rig.forget()
     database = connections[row.alias].vendor
-    return Cell(case, database, verdict, scene.history(), tuple(scene.recorder.events), tuple(scene.errors))
+    history = History(scene.recording.operations)
+    return Cell(case, database, verdict, history, tuple(scene.recorder.events), tuple(scene.errors))
 
 
 def _scene(case: Case, rig: Rig, instance: models.Model, field: str | None) -> Scene:
