@@ -31,7 +31,7 @@ def _python(example: Example) -> None:
     code = compile(str(example.parsed), f"{example.path}:{example.line}", "exec")
     exec(code, namespace)
     if "INSTALLED_APPS" in namespace:
-        assert namespace["CACHEPOLICY_REPLACED"] == ()
+        assert namespace["CACHEPOLICY_REPLACED"] == {}
         assert set(namespace["CACHEOPS"]) == {"news.article", "news.tag"}
 
 
