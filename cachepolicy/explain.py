@@ -160,8 +160,8 @@ def _of_function(policies: PolicySet, call: CallRule) -> Iterator[str]:
     yield "what invalidates it"
     for model in models:
         label, rule = model._meta.label, policies.rule_for(model._meta.label)
-        writes = "writes inside allow_writes(): it is immutable" if refuses_writes(policies, model) else "ORM writes"
-        yield f"  - {writes} to {label}, table {model._meta.db_table}  ({rule.origin if rule else 'no rule'})"
+        where = " inside allow_writes()" if refuses_writes(policies, model) else ""
+        yield f"  - ORM writes to {label}{where}, table {model._meta.db_table}  ({rule.origin if rule else 'no rule'})"
         for field in model._meta.many_to_many:
             through = field.remote_field.through
             if through is not None and through._meta.auto_created:

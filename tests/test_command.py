@@ -268,7 +268,7 @@ effective values
 what invalidates it
   - ORM writes to shop.Article, table shop_article  (policies.yaml:3:10)
   - changes of shop.Article.tags, table shop_article_tags
-  - writes inside allow_writes(): it is immutable to shop.Category, table shop_category  (policies.yaml:3:29)
+  - ORM writes to shop.Category inside allow_writes(), table shop_category  (policies.yaml:3:29)
   - ORM writes to shop.Cafe, table shop_cafe  (policies.yaml:3:10)
 what does not (its results are right again within 30s)
   - writes to any other model, whatever the function reads
