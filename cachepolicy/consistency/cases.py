@@ -65,11 +65,19 @@ def _model_cases(policies: PolicySet, seed: int) -> Iterator[Case]:
 
 
 def _ops(rule: ModelRule, scenario: Scenario) -> list[str]:
+    if _is_too_long(rule, scenario):
+        return []
     ops: list[str] = [op for op in OPS if op in rule.ops.value]
+    if scenario.shows_values:
+        ops = [op for op in ops if op not in ("count", "exists")]
     if rule.local_get.value:
         local = [] if scenario.of_redis else ["local_get"]
         return [*local, *(op for op in ops if op != "get")]
     return ops
+
+
+def _is_too_long(rule: Any, scenario: Scenario) -> bool:
+    return scenario.longest_ms is not None and rule.timeout.value.ms > scenario.longest_ms
 
 
 def _joined_case(policies: PolicySet, model: type[models.Model], rule: ModelRule, scenario: Scenario) -> Iterator[Case]:
@@ -100,7 +108,7 @@ def _function_cases(policies: PolicySet) -> Iterator[Case]:
         if inner is None:
             continue
         for scenario in _playable(model):
-            if scenario.joined or (inner.immutable.value and scenario.by_orm):
+            if scenario.joined or (inner.immutable.value and scenario.by_orm) or _is_too_long(rule, scenario):
                 continue
             if scenario.nested and "get" not in inner.ops.value:
                 continue

@@ -17,7 +17,7 @@ from cachepolicy.consistency.faults import fills, processes, server, transaction
 from cachepolicy.consistency.results import Case
 from cachepolicy.consistency.rig import Rig
 from cachepolicy.consistency.rows import Row
-from cachepolicy.consistency.scenarios import SCENARIOS
+from cachepolicy.consistency.scenarios import SCENARIOS, concurrent
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +128,8 @@ OFF: Mapping[str, tuple[Any, str, Any, str]] = {
     "redis_clock_set_back": (server, "clock_set_back", _nothing, "nothing in Redis had an expiry"),
     "corrupt_bytes": (server, "corrupt_values", _nothing, "no cached value changed"),
     "swapped_bytes": (server, "swap_values", _nothing, "no cached value changed"),
+    "race": (concurrent, "_read_in_a_process", lambda *_: [], "the other process did not read"),
+    "real_clock": (processes, "sql_from_outside", _nothing, "the write was not committed"),
 }
 
 

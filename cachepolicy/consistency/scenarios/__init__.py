@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Imported for their scenarios, in the order in which a reader of a report would ask for them.
-from cachepolicy.consistency.scenarios import writes, outages, rollbacks, late_fills, stored_bytes  # isort: skip
+from cachepolicy.consistency.scenarios import writes, outages, rollbacks, late_fills, stored_bytes, concurrent  # isort: skip
 from cachepolicy.consistency.scenarios.registry import SCENARIOS, Scenario
 
-__all__ = ["SCENARIOS", "Scenario", "late_fills", "outages", "rollbacks", "stored_bytes", "writes"]
+__all__ = ["SCENARIOS", "Scenario", "concurrent", "late_fills", "outages", "rollbacks", "stored_bytes", "writes"]

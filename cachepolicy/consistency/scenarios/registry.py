@@ -18,7 +18,9 @@ class Scenario:
     `by_orm`: it writes through the ORM, so an immutable table has no such scenario. `slow`: it waits for a client's
     timeout or restarts a server, so a rule plays it on one op, which the seed draws. `nested`: for functions that read
     cached rows. `joined`: for a get with select_related(), whose joined row is written. `of_redis`: what it does to
-    Redis cannot touch a copy in the process's memory. `vendors`: the databases it exists on, empty for all.
+    Redis cannot touch a copy in the process's memory. `shows_values`: its ops must show which of many versions they
+    read, which count and exists cannot. `longest_ms`: the longest bound it is played on, since it waits for it to pass.
+    `vendors`: the databases it exists on, empty for all.
     """
 
     name: str
@@ -29,6 +31,8 @@ class Scenario:
     nested: bool = False
     joined: bool = False
     of_redis: bool = False
+    shows_values: bool = False
+    longest_ms: int | None = None
     vendors: frozenset[str] = frozenset()
 
 
