@@ -128,7 +128,7 @@ OFF: Mapping[str, tuple[Any, str, Any, str]] = {
     "redis_clock_set_back": (server, "clock_set_back", _nothing, "nothing in Redis had an expiry"),
     "corrupt_bytes": (server, "corrupt_values", _nothing, "no cached value changed"),
     "swapped_bytes": (server, "swap_values", _nothing, "no cached value changed"),
-    "race": (concurrent, "_read_in_a_process", lambda *_: [], "the other process did not read"),
+    "race": (concurrent, "_reading_process", lambda *_: list, "the other process did not read"),
     "real_clock": (processes, "sql_from_outside", _nothing, "the write was not committed"),
 }
 

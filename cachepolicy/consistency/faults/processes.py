@@ -14,10 +14,12 @@ from django.db.transaction import atomic
 from cachepolicy.consistency.faults.transactions import begun_deferred
 
 __all__ = [
+    "forked",
     "in_another_process",
     "killed_after_commit",
     "past_django",
     "sql_from_outside",
+    "waited_for",
     "written_by_a_fork_in_atomic",
 ]
 
@@ -26,6 +28,14 @@ _CHILD_S: Final = 30  # a child that hangs is ended by the kernel, and so is the
 
 def in_another_process(play: Callable[[], None]) -> int:
     """Fork, run `play` with database connections of its own, wait; gives the exit status (negative: the signal)."""
+    return waited_for(forked(play))
+
+
+def forked(play: Callable[[], None]) -> int:
+    """Fork and run `play` there with database connections of its own; gives the process id, for `waited_for`.
+
+    Fork before threads run, not beside them: a lock that one of them holds is never released in the child.
+    """
     pid = os.fork()
     if pid == 0:
         try:
@@ -38,6 +48,11 @@ def in_another_process(play: Callable[[], None]) -> int:
             os._exit(0)
         except BaseException:
             os._exit(1)
+    return pid
+
+
+def waited_for(pid: int) -> int:
+    """Wait for a forked process; gives its exit status (negative: the signal that ended it)."""
     _, status = os.waitpid(pid, 0)
     return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
