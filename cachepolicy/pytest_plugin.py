@@ -155,7 +155,7 @@ class PolicyItem(pytest.Function):
 
 def _test_of(cases: list[Case]) -> Callable[[Staleness], None]:
     @pytest.mark.cachepolicy
-    @pytest.mark.django_db(transaction=True, databases="__all__")
+    @pytest.mark.django_db(transaction=True, databases="__all__", serialized_rollback=True)
     def test(staleness: Staleness) -> None:
         staleness.require(*map(staleness.play, cases))
 

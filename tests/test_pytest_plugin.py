@@ -205,9 +205,41 @@ def played(staleness, cache_clock, product, after, within=None):
 
 
 def test_an_update_is_bounded_by_the_rules_timeout(staleness, cache_clock, product):
-    assert played(staleness, cache_clock, product, "29s") == 1
-    product.refresh_from_db()
-    assert played(staleness, cache_clock, product, "31s") != product.price
+    with staleness.watching(product, field="price") as watch:
+        watch.read(lambda: Product.objects.get(pk=product.pk).price)
+        watch.write(lambda value: Product.objects.filter(pk=product.pk).update(price=value))
+        cache_clock.advance("29s")
+        assert watch.read(lambda: Product.objects.get(pk=product.pk).price) == 1
+        cache_clock.advance("2s")
+        assert watch.read(lambda: Product.objects.get(pk=product.pk).price) != 1
+
+
+def test_reads_that_came_too_early_to_break_the_bound_show_nothing(staleness, cache_clock, product):
+    with pytest.raises(AssertionError, match="UNKNOWN shop.Product reads: no read came later than the bound after a "):
+        played(staleness, cache_clock, product, "29s")
+
+
+def test_reads_past_the_cache_show_nothing(staleness, cache_clock, product):
+    with pytest.raises(AssertionError, match="UNKNOWN shop.Product reads: no read came from a cache, and none was st"):
+        with staleness.watching(product, field="price") as watch:
+            watch.write(lambda value: Product.objects.filter(pk=product.pk).update(price=value))
+            cache_clock.advance("31s")
+            watch.read(lambda: Product.objects.nocache().get(pk=product.pk).price)
+
+
+def test_a_write_in_an_open_transaction_is_refused(staleness, product):
+    from django.db.transaction import atomic
+
+    with pytest.raises(ValueError, match="inside an open transaction: let `play` commit, or pass commits=False"):
+        with staleness.watching(product, field="price") as watch, atomic():
+            watch.write(lambda value: None)
+
+
+def test_nothing_read_is_a_value_too(staleness, cache_clock, product):
+    with pytest.raises(AssertionError, match="PHANTOM: reader read 'NULL'"):
+        with staleness.watching(product, field="price") as watch:
+            Product.objects.get(pk=product.pk)
+            watch.read(lambda: None)
 
 
 def test_a_tighter_bound_is_broken(staleness, cache_clock, product):
@@ -259,7 +291,7 @@ def test_nothing_of_an_earlier_test_is_served(staleness, price):
     Product.objects.create(pk=1, category=category, title="a", price=price)
     assert Product.objects.get(pk=1).price == price
 """,
-    ).assert_outcomes(passed=8)
+    ).assert_outcomes(passed=12)
 
 
 def test_each_fault_is_a_fixture(project: pytest.Pytester) -> None:

@@ -54,7 +54,14 @@ def _model_cases(policies: PolicySet, seed: int) -> Iterator[Case]:
     for model in apps.get_models():
         label = model._meta.label
         rule = policies.rule_for(label)
-        if rule is None or model._meta.proxy or not model._meta.managed:
+        if rule is None or not rule.ops.value:
+            continue
+        if model._meta.proxy or not model._meta.managed:
+            kind = (
+                "a proxy: its rule is tried on no table" if model._meta.proxy else "not managed: it has no test table"
+            )
+            why_not = f"{label} is {kind}"
+            yield Case(label, "-", "none", label, rule.timeout.value.ms, str(rule.origin), why_not=why_not)
             continue
         for scenario in _playable(model):
             if scenario.joined:
@@ -102,7 +109,7 @@ def _is_writable(model: type[models.Model]) -> bool:
 def _function_cases(policies: PolicySet) -> Iterator[Case]:
     for rule in policies.functions.values():
         if not rule.depends_on.value:
-            continue
+            continue  # a function of `cached`: time alone refreshes it, and no write is known that it should show
         model = apps.get_model(rule.depends_on.value[0])
         inner = policies.rule_for(model._meta.label)
         if inner is None:

@@ -48,8 +48,9 @@ def put_on_files(directory: Path) -> None:
 def begin_as_wal() -> None:
     """Let SQLite's readers and writers overlap, as every server's do: a paused reader keeps nobody out."""
     for connection in connections.all():
+        # A test of Django's may not touch an alias that it has not asked for.
         if connection.vendor == "sqlite":
-            with connection.cursor() as cursor:
+            with suppress(AssertionError), connection.cursor() as cursor:
                 cursor.execute("PRAGMA journal_mode=WAL")
 
 

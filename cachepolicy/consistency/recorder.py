@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ class Recorder:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self._lock = threading.Lock()
+        self._served: Counter[int] = Counter()
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -53,8 +55,13 @@ class Recorder:
         """How many events of this kind there were."""
         return sum(event.kind == kind for event in self.events)
 
+    def served_here(self) -> int:
+        """How many hits and fills this thread has had so far."""
+        return self._served[threading.get_ident()]
+
     def _add(self, kind: Kind, about: str) -> None:
         with self._lock:
+            self._served[threading.get_ident()] += kind in ("hit", "fill")
             self.events.append(Event(clock.now_ns(), kind, about))
 
     def _on_read(self, sender: Any, func: Any, hit: bool, **_: Any) -> None:

@@ -30,7 +30,7 @@ class Recording:
 
     def starts_as(self, value: Any) -> None:
         """Note the value that stands in the database before anything is done."""
-        self.operations.append(Operation.initial(self.key, None, str(value), clock.now_ns()))
+        self.operations.append(Operation.initial(self.key, None, _token(value), clock.now_ns()))
 
     def read(self, source: Callable[[], Any], session: str = "reader") -> Any:
         """Read once and record what came; an exception of the source is recorded as a failed read, and raised."""
@@ -96,7 +96,11 @@ class Recording:
                 return_ns=clock.now_ns(),
                 outcome=outcome,
                 version=None,
-                token=None if value is None else str(value),
+                token=None if outcome == "fail" and f == "read" else _token(value),
                 via="db" if f == "write" else "cache",
             )
         )
+
+
+def _token(value: Any) -> str:
+    return "NULL" if value is None else str(value)

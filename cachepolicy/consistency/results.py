@@ -20,7 +20,7 @@ class Case:
     """One thing to try: a rule's op under a fault. `rule` is a model's label, or `functions.` and a name.
 
     `model` is the label of the table written to; `origin` the rule's place, `policies.yaml:12:3`; `what` describes
-    the fault in a sentence.
+    the fault in a sentence. `why_not`: why it cannot be tried, so that its cell is unknown.
     """
 
     rule: str
@@ -30,6 +30,7 @@ class Case:
     bound_ms: int
     origin: str
     what: str = ""
+    why_not: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,13 +44,15 @@ class Rig:
 
     def let_pass(self, ms: int) -> None:
         """Let `ms` milliseconds pass at once, for Redis' expiries and this process's clock alike; ms ≥ 1."""
-        shift_expiries(self.client(), ms)
+        shift_expiries(self.client(), max(ms, 1))
         clock.advance(ms)
 
     def forget(self) -> None:
         """Empty the cache: nothing of an earlier scene is served in a later one."""
         from cacheops import query
 
+        if not self.server.running:
+            self.server.start()  # something ended it, an out-of-memory killer for instance
         self.client().flushall()
         local: Any = query._local_get_cache
         local.clear()

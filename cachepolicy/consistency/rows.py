@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from dataclasses import dataclass
 from typing import Any, Final
@@ -51,6 +52,7 @@ class Row:
     field: models.Field[Any, Any]
     original: dict[str, Any]
     alias: str
+    given: set[Any] = dataclasses.field(default_factory=set)
 
     @classmethod
     def of(cls, instance: models.Model, field: str | None = None) -> Row:
@@ -67,7 +69,9 @@ class Row:
         """A value nobody has written to this field before; `taken` are values it must not be."""
         while True:
             value = self._random_value()
-            if value not in (*taken, self.original.get(self.field.attname)):
+            # A small integer has few values: two writes of one would be one token to the checker.
+            if value not in (*taken, *self.given, self.original.get(self.field.attname)):
+                self.given.add(value)
                 return value
 
     def _random_value(self) -> Any:

@@ -54,6 +54,8 @@ class Session:
             bar = _Bar(len(cases), self.err)
             try:
                 report = verify(_until(end_s, cases), seed=self.seed, instance_of=row_of, on_cell=bar, rig=rig)
+            except Exception as error:
+                raise CouldNotRun(f"the run broke off: {type(error).__name__}: {error}") from error
             finally:
                 bar.clear()
         return self._with_what_was_left_out(report, cases[len(report.cells) :])

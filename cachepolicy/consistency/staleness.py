@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from django.db import connections
 from django.db.models import Model
 
 from cachepolicy import clock, conf
@@ -48,15 +49,25 @@ class Watch:
 
     row: Row
     recording: Recording
+    recorder: Recorder
+    cached_reads: int = 0
 
     def read(self, play: Callable[[], Any], session: str = "reader") -> Any:
         """Call `play`, which reads the field through the cache; gives what it returned."""
-        return self.recording.read(play, session)
+        served = self.recorder.served_here()
+        value = self.recording.read(play, session)
+        self.cached_reads += self.recorder.served_here() > served
+        return value
 
     def write(self, play: Callable[[Any], object], session: str = "writer", *, commits: bool = True) -> Any:
         """Call `play` with a value never written before, to write and commit it (or not: `commits=False`)."""
         value, invoke_ns = self.row.new_value(), clock.now_ns()
         outcome: Outcome = "info"  # where `play` raises nobody knows
+        connection = connections[self.row.alias]
+        if commits and (connection.in_atomic_block or not connection.get_autocommit()):
+            raise ValueError(
+                "write() inside an open transaction: let `play` commit, or pass commits=False and roll back"
+            )
         try:
             play(value)
             outcome = "ok" if commits else "fail"
@@ -109,12 +120,20 @@ class Staleness:
         row = Row.of(instance, field)
         recording, recorder = Recording(self.rig.let_pass, bound_ms, f"{label}:{instance.pk}.{field}"), Recorder()
         recording.starts_as(row.current())
+        watch = Watch(row, recording, recorder)
         self.rig.forget()  # a value from before would be one that nobody is seen to write
         with recorder.listening():
-            yield Watch(row, recording)
+            yield watch
         case = Case(label, "reads", "", label, bound_ms, str(rule.origin))
+        verdict = recording.verdict()
+        if verdict.status == "ok":
+            if not (rule.local_get.value or watch.cached_reads):
+                verdict = replace(verdict, status="unknown", reason="no read came from a cache, and none was stored")
+            elif not verdict.decisive_reads and all(operation.outcome == "ok" for operation in recording.operations):
+                late = "no read came later than the bound after a write; move `cache_clock` before the last one"
+                verdict = replace(verdict, status="unknown", reason=late)
         events = tuple(recorder.events)
-        self.require(Cell(case, row.alias, recording.verdict(), History(recording.operations), events))
+        self.require(Cell(case, row.alias, verdict, History(recording.operations), events))
 
     def play(self, case: Case) -> Cell:
         """Play one case of the policy."""

@@ -53,6 +53,8 @@ def play(
     case: Case, rig: Rig, instance_of: Callable[[type[models.Model]], models.Model], field: str | None = None
 ) -> Cell:
     """Play one case on the current databases and judge it; `field` is written, else the first that can be."""
+    if case.why_not:
+        return not_played(case, case.why_not)
     try:
         with cachepolicy.allow_writes():
             instance = instance_of(apps.get_model(case.model if case.op == "function" else case.rule))
@@ -67,15 +69,20 @@ def play(
         scene.start()
         with scene.recorder.listening():
             SCENARIOS[case.fault].play(scene)
+        # Not by hits alone: a runtime may rightly refuse every one. Local gets send no signals.
+        scene.require(case.op == "local_get" or scene.cached_reads, "no read came from a cache, and none was stored")
         verdict = scene.recording.verdict()
     except DidNotBite as reason:
-        verdict = _unknown(case, f"the fault did not bite: {reason}")
+        verdict = _unless_violated(scene, f"the fault did not bite: {reason}")
     except Exception as error:
-        verdict = _unknown(case, f"could not be played: {type(error).__name__}: {error}")
-    finally:
+        verdict = _unless_violated(scene, f"could not be played: {type(error).__name__}: {error}")
+    try:
         with cachepolicy.allow_writes():
             row.restore()
         rig.forget()
+    except Exception as error:
+        # Not raised: the cells before this one stand, and an exit code of 1 would speak of a broken promise.
+        verdict = _unless_violated(scene, f"the row could not be put back: {type(error).__name__}: {error}")
     database = connections[row.alias].vendor
     history = History(scene.recording.operations)
     return Cell(case, database, verdict, history, tuple(scene.recorder.events), tuple(scene.errors))
@@ -108,6 +115,15 @@ def not_played(case: Case, reason: str) -> Cell:
     """The cell of a case that was not played, saying why."""
     database = connections[router.db_for_write(apps.get_model(case.model))].vendor
     return Cell(case, database, _unknown(case, reason))
+
+
+def _unless_violated(scene: Scene, reason: str) -> Verdict:
+    """What a scene that did not end as it should says: a promise broken until then stays broken."""
+    verdict = scene.recording.verdict()
+    if verdict.status == "violated":
+        scene.errors.append(reason)
+        return verdict
+    return Verdict("unknown", reason, scene.bound_ms * _MS_NS, 0)
 
 
 def _unknown(case: Case, reason: str) -> Verdict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,8 @@ from cachepolicy.consistency.faults import fills, processes, server, transaction
 from cachepolicy.consistency.results import Case
 from cachepolicy.consistency.rig import Rig
 from cachepolicy.consistency.rows import Row
-from cachepolicy.consistency.scenarios import SCENARIOS, concurrent
+from cachepolicy.consistency.scenarios import SCENARIOS, concurrent, late_fills
+from cachepolicy.consistency.scene import Scene
 
 
 @pytest.fixture(scope="module")
@@ -156,3 +158,56 @@ def test_a_read_that_no_rule_caches_shows_nothing(stage: Rig) -> None:
         "unknown",
         "the fault did not bite: what was read is not cached",
     )
+
+
+def test_a_model_whose_reads_never_come_from_the_cache_shows_nothing(
+    stage: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "_reader", lambda _case, row, *_: row.current)
+    for fault in ("rollback", "stale_set", "frozen_snapshot"):
+        cell = verify.play(_case(fault), stage, _first)
+        assert (cell.verdict.status, cell.verdict.reason) == (
+            "unknown",
+            "the fault did not bite: no read came from a cache, and none was stored",
+        )
+
+
+def test_a_promise_seen_broken_stays_broken_when_the_scene_ends_badly(
+    stage: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def plays_on(scene: Scene) -> None:
+        late_fills.stale_set(scene)
+        scene.require(False, "what came after")
+
+    monkeypatch.setitem(SCENARIOS, "stale_set", replace(SCENARIOS["stale_set"], play=plays_on))
+    cell = verify.play(_case("stale_set"), stage, _first)
+    assert cell.verdict.status == "violated"
+    assert cell.errors == ("the fault did not bite: what came after",)
+
+
+def test_a_row_that_cannot_be_put_back_leaves_the_other_cells_standing(
+    stage: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(row: Row) -> None:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(Row, "restore", fail)
+    cell = verify.play(_case("none"), stage, _first)
+    assert (cell.verdict.status, cell.verdict.reason) == ("unknown", "the row could not be put back: RuntimeError: no")
+
+
+def test_a_server_that_was_killed_comes_back_for_the_next_scene(stage: Rig) -> None:
+    stage.server.kill()
+    assert verify.play(_case("none"), stage, _first).verdict.status == "ok"
+
+
+def test_no_value_is_given_out_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = iter([1, 1, 2, 1, 3])
+    monkeypatch.setattr(Row, "_random_value", lambda _: next(values))
+    row = Row(Article, 1, Article._meta.get_field("revision"), {}, "default")
+    assert [row.new_value(), row.new_value(), row.new_value()] == [1, 2, 3]
+
+
+def test_a_case_that_cannot_be_tried_says_why(stage: Rig) -> None:
+    cell = verify.play(replace(_case("none"), why_not="news.X is a proxy"), stage, _first)
+    assert (cell.verdict.status, cell.verdict.reason) == ("unknown", "news.X is a proxy")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import traceback
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any, Final
@@ -47,6 +48,7 @@ def forked(play: Callable[[], None]) -> int:
             play()
             os._exit(0)
         except BaseException:
+            traceback.print_exc()  # the parent sees a status alone
             os._exit(1)
     return pid
 

@@ -128,7 +128,8 @@ def evicting(rig: Rig) -> Iterator[None]:
     finally:
         client.config_set("maxmemory", "0")
         client.config_set("maxmemory-policy", "noeviction")
-        client.unlink(*fillers)
+        if fillers:
+            client.unlink(*fillers)
 
 
 def clock_set_back(rig: Rig, ms: int) -> int:

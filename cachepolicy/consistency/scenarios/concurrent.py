@@ -44,9 +44,12 @@ def race(scene: Scene) -> None:
         return reading
 
     read_elsewhere = _reading_process(scene, until)
-    with scene.another_thread(write), scene.another_thread(read("thread-1")):
-        read("thread-2")()
-    from_elsewhere = read_elsewhere()
+    from_elsewhere: list[Operation] = []
+    try:
+        with scene.another_thread(write), scene.another_thread(read("thread-1")):
+            read("thread-2")()
+    finally:
+        from_elsewhere += read_elsewhere()
     scene.recording.operations += from_elsewhere
     played = scene.recording.operations[first:]
     scene.require(sum(operation.f == "write" for operation in played) > 2, "the writer hardly came to write")
