@@ -23,9 +23,10 @@ class CachePolicyConfig(AppConfig):
     def ready(self) -> None:
         """Idempotent; raises ImproperlyConfigured on a faulty policy, except where the command says its problems."""
         register_checks()
-        serious = [message for message in check_policies() if message.is_serious() and not message.is_silenced()]
-        if serious and not checks_follow():
-            raise ImproperlyConfigured("\n".join(["the cache policy is refused:", *map(str, serious)]))
+        if not checks_follow():
+            serious = [message for message in check_policies() if message.is_serious() and not message.is_silenced()]
+            if serious:
+                raise ImproperlyConfigured("\n".join(["the cache policy is refused:", *map(str, serious)]))
         if conf.loaded() and apps.is_installed("cacheops"):
             _install_runtime()
 

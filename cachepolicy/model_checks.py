@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from django.apps import apps
 from django.db.models import Field, Model
@@ -13,6 +14,7 @@ from cachepolicy.policies.problems import Origin, Problem, did_you_mean
 __all__ = [
     "concrete",
     "dependencies",
+    "installed_names",
     "misfit",
     "model_problems",
     "refuses_writes",
@@ -46,28 +48,44 @@ def _unknown_models(policies: PolicySet) -> Iterator[Problem]:
         for call in calls.values():
             path = f"{section}.{call.name}.depends_on"
             named += [(label, call.depends_on.origin, path) for label in call.depends_on.value]
+    names = installed_names()
     for pattern, origin, path in named:
-        if unfit := misfit(pattern):
+        if unfit := misfit(pattern, names):
             code, what, remedy = unfit
             yield Problem(origin, path, what, remedy, code)
 
 
-def misfit(pattern: str) -> tuple[str, str, str] | None:
+class Names(NamedTuple):
+    """The labels of the installed apps and models, by their folded form."""
+
+    apps: Mapping[str, str]
+    models: Mapping[str, str]
+
+
+def installed_names() -> Names:
+    """What a pattern may name; asked for once, since a policy has hundreds of patterns."""
+    return Names(
+        {config.label.lower(): config.label for config in apps.get_app_configs()},
+        {model._meta.label_lower: model._meta.label for model in _installed()},
+    )
+
+
+def misfit(pattern: str, names: Names) -> tuple[str, str, str] | None:
     """The code of the check that finds no installed app or model for a pattern, what is wrong and the remedy."""
-    labels = {config.label for config in apps.get_app_configs()}
-    models = {model._meta.label for model in _installed()}
     app, _, model = pattern.partition(".")
-    known_app = app.lower() in {label.lower() for label in labels}
+    known_app = app.lower() in names.apps
     if pattern == "*.*" or (model == "*" and known_app):
         return None
     if not known_app:
-        match = did_you_mean(app, labels)
+        match = did_you_mean(app, names.apps.values())
         remedy = f"did you mean {match}.{model}?" if match else "check INSTALLED_APPS, or remove the rule"
         return "cachepolicy.E010", f"no such app `{app}`", remedy
-    if pattern.lower() in {label.lower() for label in models}:
+    if pattern.lower() in names.models:
         return None
     # By the name alone: the app, which is right, would make any short name look alike.
-    own = {label.partition(".")[2]: label for label in models if label.lower().startswith(f"{app.lower()}.")}
+    own = {
+        label.partition(".")[2]: label for folded, label in names.models.items() if folded.startswith(f"{app.lower()}.")
+    }
     match = did_you_mean(model, own)
     remedy = f"did you mean {own[match]}?" if match else f"the app has {', '.join(sorted(own.values())) or 'no models'}"
     return "cachepolicy.E011", "no such model", remedy
@@ -119,6 +137,8 @@ def table_parents(model: type[Model]) -> list[type[Model]]:
 def table_children(model: type[Model]) -> list[type[Model]]:
     """The models whose rows have a part in this model's table, by multi-table inheritance."""
     table = concrete(model)
+    if not table.__subclasses__():
+        return []  # nearly every model: asked for each rule in each environment, at every start
     return [
         child for child in _installed() if issubclass(child, table) and child is not table and not child._meta.proxy
     ]

@@ -20,7 +20,7 @@ from cachepolicy.consistency.commandline import add_verify_arguments
 from cachepolicy.consistency.commandline import run as run_verify
 from cachepolicy.exceptions import CachePolicyError
 from cachepolicy.explain import explain, find, rows
-from cachepolicy.model_checks import misfit, model_problems
+from cachepolicy.model_checks import installed_names, misfit, model_problems
 from cachepolicy.policies.durations import Duration
 from cachepolicy.policies.model import PolicySet
 from cachepolicy.policies.problems import Problem
@@ -142,7 +142,7 @@ def _overlaid(policies: PolicySet, environment: str) -> PolicySet:
 
 def _unfit(pattern: str) -> str | None:
     """Why a rule for this pattern would be refused."""
-    _, what, remedy = misfit(pattern) or (None, None, None)
+    _, what, remedy = misfit(pattern, installed_names()) or (None, None, None)
     return what and f"{what}; {remedy}"
 
 
