@@ -23,7 +23,9 @@ from cachepolicy.startup import checks_follow
 
 if TYPE_CHECKING:
     from cachepolicy.runtime.decorators import cached, cached_as
+    from cachepolicy.runtime.freshness import fresh
     from cachepolicy.runtime.immutable import allow_writes
+    from cachepolicy.runtime.orm_writes import invalidates
 
 __all__ = [
     "CacheKeyError",
@@ -36,6 +38,8 @@ __all__ = [
     "allow_writes",
     "cached",
     "cached_as",
+    "fresh",
+    "invalidates",
     "load_policies",
     "settings",
 ]
@@ -47,6 +51,8 @@ _LAZY: Final = {
     "allow_writes": "cachepolicy.runtime.immutable",
     "cached": "cachepolicy.runtime.decorators",
     "cached_as": "cachepolicy.runtime.decorators",
+    "fresh": "cachepolicy.runtime.freshness",
+    "invalidates": "cachepolicy.runtime.orm_writes",
 }
 
 
