@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 from django.apps import apps
 from django.db import connections, models, router
@@ -15,7 +15,13 @@ from cachepolicy.consistency.rows import NoWritableField, writable_field
 from cachepolicy.consistency.scenarios import SCENARIOS, Scenario
 from cachepolicy.policies.model import OPS, ModelRule, PolicySet
 
-__all__ = ["cases_of", "joined_key"]
+__all__ = ["CONCURRENT_WRITERS", "KITS_TABLE", "cases_of", "joined_key"]
+
+# What is not tried on a rule's own models: the kit's table and the fault that is played on it.
+KITS_TABLE: Final = "cachepolicy.Probe"
+CONCURRENT_WRITERS: Final = "concurrent_writers"
+_RACE_OPS: Final = ("get", "fetch", "function")
+_RACE: Final = "Several threads and processes write the kit's own table at once, under the row lock, while others read."
 
 
 def cases_of(
@@ -30,7 +36,7 @@ def cases_of(
     labels = {label.lower() for label in models_}
     chosen = [
         case
-        for case in [*_model_cases(policies, seed), *_function_cases(policies)]
+        for case in [*_model_cases(policies, seed), *_function_cases(policies), *_race_cases(policies)]
         if (not labels or labels & {case.model.lower(), case.rule.lower()})
         and (not ops or case.op in ops)
         and (not faults or case.fault in faults)
@@ -120,6 +126,16 @@ def _function_cases(policies: PolicySet) -> Iterator[Case]:
             if scenario.nested and "get" not in inner.ops.value:
                 continue
             yield _case(f"functions.{rule.name}", "function", model._meta.label, rule, scenario)
+
+
+def _race_cases(policies: PolicySet) -> Iterator[Case]:
+    """The kit's own table, under the shortest and the longest timeout by which the policy caches a model's reads."""
+    rules = [rule for rule in policies.models.values() if isinstance(rule, ModelRule) and rule.ops.value]
+    by_bound = {rule.timeout.value: rule for rule in reversed(rules)}
+    for bound in sorted({min(by_bound), max(by_bound)} if by_bound else ()):
+        for op in _RACE_OPS:
+            name, origin = f"{KITS_TABLE}@{bound}", str(by_bound[bound].timeout.origin)
+            yield Case(name, op, CONCURRENT_WRITERS, KITS_TABLE, bound.ms, origin, _RACE)
 
 
 def _case(name: str, op: str, model: str, rule: Any, scenario: Scenario) -> Case:

@@ -11,7 +11,7 @@ from django.apps import apps
 from django.conf import settings
 
 from cachepolicy import conf
-from cachepolicy.consistency.cases import cases_of
+from cachepolicy.consistency.cases import CONCURRENT_WRITERS, cases_of
 from cachepolicy.consistency.results import Case
 from cachepolicy.consistency.scenarios import SCENARIOS
 from cachepolicy.exceptions import CachePolicyError
@@ -55,9 +55,11 @@ class Selection:
                     f"{self.prefix}model {label}: no rule caches it, so there is nothing to try; "
                     f"give it a rule in {policies.file}, or name another model"
                 )
+        races = cases_of(policies, seed=seed, faults=[CONCURRENT_WRITERS])
+        ruled += sorted({name for case in races for name in (case.model, case.rule)})
         self._refuse_unknown("model", self.models, ruled)
         self._refuse_unknown("op", self.ops, _OPS)
-        self._refuse_unknown("fault", self.faults, SCENARIOS)
+        self._refuse_unknown("fault", self.faults, [*SCENARIOS, CONCURRENT_WRITERS])
         found = cases_of(policies, seed=seed, models_=self.models, ops=self.ops, faults=self.faults)
         if not found:
             narrowed = [f"{self.prefix}{name}" for name in ("model", "op", "fault") if getattr(self, f"{name}s")]

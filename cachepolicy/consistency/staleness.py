@@ -162,7 +162,8 @@ class Staleness:
             if op in (None, case.op):
                 return case
         # A slow fault is played on one op, which the seed draws; here the test has chosen another.
-        if op is not None and found and SCENARIOS[fault].slow and Selection([rule], [op], prefix="").cases(self.seed):
+        is_slow = fault in SCENARIOS and SCENARIOS[fault].slow
+        if op is not None and found and is_slow and Selection([rule], [op], prefix="").cases(self.seed):
             return replace(found[0], op=op)
         tried = f"fault {fault} on {rule}" + (f", op {op}" if op else "")
         raise SelectionError(f"{tried}: there is no such case; `manage.py cachepolicy verify` lists those that are")

@@ -11,8 +11,10 @@ from django.apps import apps
 from django.db import connections, models, router
 
 import cachepolicy
-from cachepolicy.consistency.cases import cases_of, joined_key
+from cachepolicy.consistency.cases import CONCURRENT_WRITERS, cases_of, joined_key
+from cachepolicy.consistency.concurrent_writers import play_concurrent_writers
 from cachepolicy.consistency.history import History
+from cachepolicy.consistency.probe_table import Probe
 from cachepolicy.consistency.readers import function_of, joined_reader, reader_of
 from cachepolicy.consistency.results import Case, Cell, Report
 from cachepolicy.consistency.rig import Rig
@@ -55,6 +57,8 @@ def play(
     """Play one case on the current databases and judge it; `field` is written, else the first that can be."""
     if case.why_not:
         return not_played(case, case.why_not)
+    if case.fault == CONCURRENT_WRITERS:
+        return play_concurrent_writers(case, rig)
     try:
         with cachepolicy.allow_writes():
             instance = instance_of(apps.get_model(case.model if case.op == "function" else case.rule))
@@ -113,7 +117,8 @@ def _scene(case: Case, rig: Rig, instance: models.Model, field: str | None) -> S
 
 def not_played(case: Case, reason: str) -> Cell:
     """The cell of a case that was not played, saying why."""
-    database = connections[router.db_for_write(apps.get_model(case.model))].vendor
+    model = Probe if case.fault == CONCURRENT_WRITERS else apps.get_model(case.model)
+    database = connections[router.db_for_write(model)].vendor
     return Cell(case, database, _unknown(case, reason))
 
 

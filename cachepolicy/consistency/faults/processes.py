@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import traceback
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from django.db import connections
 from django.db.transaction import atomic
@@ -15,6 +16,8 @@ from django.db.transaction import atomic
 from cachepolicy.consistency.faults.transactions import begun_deferred
 
 __all__ = [
+    "ChildFailed",
+    "answering",
     "forked",
     "in_another_process",
     "killed_after_commit",
@@ -24,7 +27,12 @@ __all__ = [
     "written_by_a_fork_in_atomic",
 ]
 
+T = TypeVar("T")
 _CHILD_S: Final = 30  # a child that hangs is ended by the kernel, and so is the parent's wait
+
+
+class ChildFailed(Exception):
+    """A forked process that did not come to its end; its own words are on stderr."""
 
 
 def in_another_process(play: Callable[[], None]) -> int:
@@ -32,8 +40,10 @@ def in_another_process(play: Callable[[], None]) -> int:
     return waited_for(forked(play))
 
 
-def forked(play: Callable[[], None]) -> int:
+def forked(play: Callable[[], None], longest_s: int = _CHILD_S) -> int:
     """Fork and run `play` there with database connections of its own; gives the process id, for `waited_for`.
+
+    The kernel ends it after `longest_s` seconds.
 
     Fork before threads run, not beside them: a lock that one of them holds is never released in the child.
     """
@@ -41,7 +51,7 @@ def forked(play: Callable[[], None]) -> int:
     if pid == 0:
         try:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(_CHILD_S)
+            signal.alarm(longest_s)
             _PARENTS.extend(connections.all(initialized_only=True))
             for connection in _PARENTS:
                 connections[connection.alias] = connection.copy()
@@ -51,6 +61,33 @@ def forked(play: Callable[[], None]) -> int:
             traceback.print_exc()  # the parent sees a status alone
             os._exit(1)
     return pid
+
+
+def answering(play: Callable[[], T], longest_s: int = _CHILD_S) -> Callable[[], T]:
+    """Fork and run `play` there, as `forked` does; gives what waits for it and gives what it returned.
+
+    That raises ChildFailed where the process came to an end without an answer.
+    """
+    ours, theirs = os.pipe()
+
+    def answer() -> None:
+        os.close(ours)
+        with os.fdopen(theirs, "wb") as out:
+            pickle.dump(play(), out)
+
+    pid = forked(answer, longest_s)
+    os.close(theirs)
+
+    def collect() -> T:
+        with os.fdopen(ours, "rb") as told:
+            text = told.read()
+        status = waited_for(pid)
+        if status:
+            raise ChildFailed(f"a process that was forked ended with status {status}")
+        answer: T = pickle.loads(text)
+        return answer
+
+    return collect
 
 
 def waited_for(pid: int) -> int:
@@ -63,17 +100,22 @@ def waited_for(pid: int) -> int:
 _PARENTS: Final[list[Any]] = []
 
 
-def past_django(statement: str, parameters: list[Any], using: str = "default") -> None:
-    """Execute a statement by the driver's own cursor, which neither Django's hooks nor cacheops see."""
+def past_django(statement: str, parameters: list[Any], using: str = "default") -> list[tuple[Any, ...]]:
+    """Execute a statement by the driver's own cursor, which neither Django's hooks nor cacheops see; gives its rows."""
     connection: Any = connections[using]
     connection.ensure_connection()
     with closing(connection.create_cursor()) as cursor:
         cursor.execute(statement, parameters)
+        return list(cursor.fetchall()) if cursor.description else []
 
 
 def sql_from_outside(statement: str, parameters: list[Any], using: str = "default") -> int:
     """Execute a statement from a program that knows nothing of Django's ORM; gives its exit status."""
-    return in_another_process(lambda: past_django(statement, parameters, using))
+
+    def play() -> None:
+        past_django(statement, parameters, using)
+
+    return in_another_process(play)
 
 
 def killed_after_commit(write: Callable[[], None], using: str = "default") -> int:
