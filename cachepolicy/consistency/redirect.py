@@ -9,7 +9,7 @@ from typing import Any
 import redis
 from cacheops.redis import redis_client
 
-__all__ = ["redirected"]
+__all__ = ["reconnected", "redirected"]
 
 
 @contextmanager
@@ -28,3 +28,13 @@ def redirected(url: str) -> Iterator[None]:
     finally:
         client.connection_pool.disconnect()
         client.connection_pool = before
+
+
+def reconnected() -> None:
+    """Give cacheops' client new connections: what it knew of the server, its clock and its answers, is forgotten."""
+    client: Any = redis_client
+    before = client.connection_pool
+    client.connection_pool = redis.ConnectionPool(
+        connection_class=before.connection_class, max_connections=before.max_connections, **before.connection_kwargs
+    )
+    before.disconnect()

@@ -11,7 +11,7 @@ import redis
 from cachepolicy import clock
 from cachepolicy.consistency.clock_shift import shift_expiries
 from cachepolicy.consistency.proxy import Proxy
-from cachepolicy.consistency.redirect import redirected
+from cachepolicy.consistency.redirect import reconnected, redirected
 from cachepolicy.consistency.redis_server import RedisServer
 
 __all__ = ["Rig"]
@@ -54,5 +54,6 @@ class Rig:
         if not self.server.running:
             self.server.start()  # something ended it, an out-of-memory killer for instance
         self.client().flushall()
+        reconnected()
         local: Any = query._local_get_cache
         local.clear()

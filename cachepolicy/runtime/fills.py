@@ -1,0 +1,114 @@
+"""Fills: what may be stored, since when it is true, and for how long; stands in for cacheops' `cache_thing`."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+import redis
+from cacheops.redis import redis_client
+
+from cachepolicy import clock, conf, signals
+from cachepolicy.runtime import births, scripts
+from cachepolicy.runtime.births import Computation
+from cachepolicy.runtime.dependencies import bound_ms
+from cachepolicy.runtime.entry import pickled, seal
+from cachepolicy.runtime.link import link
+from cachepolicy.runtime.reads import Place
+from cachepolicy.runtime.transactions import transaction_states
+
+__all__ = ["REPLACEMENTS", "cache_thing", "fill"]
+
+_log: Final = logging.getLogger("cachepolicy")
+_warned: Final[set[str]] = set()
+
+
+def cache_thing(
+    prefix: str,
+    cache_key: str,
+    data: Any,
+    cond_dnfs: dict[str, list[dict[str, Any]]],
+    timeout: float | None,
+    dbs: Any = (),
+    precall_key: str = "",
+    expected_checksum: str = "",
+) -> str | None:
+    """Store what a miss has computed, for as long as the call site says within what its tables' rules allow."""
+    if expected_checksum == "never match":
+        return ""  # keep_fresh's question before the call: the lease answers it for every read
+    longest_ms = bound_ms(frozenset(cond_dnfs))
+    computation = births.open_computation()
+    if computation is not None and computation.key != cache_key:
+        computation = None
+    place, dirty = Place(cache_key, prefix, cond_dnfs), transaction_states.is_dirty(dbs)
+    fill(place, data, timeout, longest_ms, dirty=dirty, computation=computation)
+    return None
+
+
+def fill(
+    place: Place,
+    data: Any,
+    timeout_s: float | None,
+    longest_ms: int | None,
+    *,
+    dirty: bool,
+    computation: Computation | None,
+) -> None:
+    """Store a value that a miss has computed; never raises."""
+    if computation is None:
+        reason = "nobody asked for it first, so that its age is unknown"
+    elif dirty:
+        reason = "read inside a transaction that has written"
+    elif computation.refusal is not None:
+        reason = computation.refusal
+    else:
+        reason = _store(place, data, _bounded_ms(timeout_s, longest_ms), computation)
+    if signals.fill.receivers:
+        signals.fill.send_robust(sender=None, key=place.key, stored=not reason, reason=reason)
+
+
+def _bounded_ms(timeout_s: float | None, longest_ms: int | None) -> int:
+    """A call site's timeout, never above its rule's; without one it is the rule's, or `max_staleness`."""
+    ceiling = conf.policies().max_staleness
+    limits = [longest_ms if longest_ms is not None else ceiling.value.ms if ceiling else None]
+    limits += [None if timeout_s is None else int(timeout_s * 1000)]
+    return min((limit for limit in limits if limit is not None), default=0)
+
+
+def _store(place: Place, data: Any, ms: int, computation: Computation) -> str:
+    """Why it was not stored; empty if it was."""
+    age_ns = clock.now_ns() - computation.born_ns
+    if ms * 1_000_000 - age_ns <= 0:
+        return "older than its timeout"
+    if computation.generation is None:
+        return "Redis was not asked for it"
+    try:
+        payload = pickled(data)
+    except Exception as error:
+        _warn_once(place, error)
+        return f"it cannot be pickled: {error}"
+    birth_us = computation.redis_us(computation.born_ns)
+    wall_us = clock.wall_us() - age_ns // 1000 - 1
+    value = seal(place.key, place.fingerprint(), birth_us, wall_us, ms, payload)
+    stamps = list(place.stamps())
+    keys = [place.key, *scripts.server_keys(place.prefix), *scripts.table_keys(place.prefix, place.tables())]
+    keys += [stamp_key for _, _, stamp_key in stamps]
+    args: list[Any] = [scripts.random_text(), len(place.conditions), computation.redis_us(computation.since_ns)]
+    args += [birth_us, ms, computation.generation, value]
+    for number, scheme, _ in stamps:
+        args += [number, scheme]
+    try:
+        reply = link(redis_client).run(redis_client, scripts.FILL, keys, args)
+    except redis.RedisError:
+        return "Redis cannot be reached"
+    return bytes(reply[0]).decode()
+
+
+def _warn_once(place: Place, error: Exception) -> None:
+    names = ", ".join(sorted(place.conditions)) or place.key
+    if names not in _warned:
+        _warned.add(names)
+        _log.warning("what was read of %s cannot be stored, and is read anew each time: %s", names, error)
+
+
+REPLACEMENTS: Final = (("cacheops.query", "cache_thing", lambda _: cache_thing),)

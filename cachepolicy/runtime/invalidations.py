@@ -1,0 +1,164 @@
+"""Invalidations: of rows and of whole tables, all of a transaction in one round trip, and never lost in silence."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final, NamedTuple
+
+import redis
+from cacheops.redis import redis_client
+from cacheops.sharding import get_prefix
+
+from cachepolicy import signals
+from cachepolicy.runtime import scripts
+from cachepolicy.runtime.conditions import digest
+from cachepolicy.runtime.journal import RETRY_MS
+from cachepolicy.runtime.link import Link, link
+
+__all__ = ["REPLACEMENTS", "batch", "delivered", "tables"]
+
+
+class _Item(NamedTuple):
+    """A row by the digests of its fields, or a whole table (None)."""
+
+    prefix: str
+    table: str
+    fields: tuple[tuple[str, str], ...] | None
+
+
+_batch: ContextVar[list[_Item] | None] = ContextVar("cachepolicy_invalidations", default=None)
+
+
+@contextmanager
+def batch() -> Iterator[None]:
+    """Send the invalidations inside in one round trip at the end, also when the block raises."""
+    if _batch.get() is not None:
+        yield
+        return
+    items: list[_Item] = []
+    _batch.set(items)
+    try:
+        yield
+    finally:
+        _batch.set(None)
+        if items:
+            _send(items)
+
+
+def tables(names: Iterable[str], using: str) -> None:
+    """Invalidate whole tables of a database; never raises."""
+    _take([_Item(get_prefix(tables=[name], dbs=[using]), name, None) for name in sorted(names)])
+
+
+def _row(prefix: str, table: str, values: dict[str, str]) -> None:
+    _take([_Item(prefix, table, tuple((field, digest(field, value)) for field, value in values.items()))])
+
+
+def _take(items: list[_Item]) -> None:
+    waiting = _batch.get()
+    if waiting is None:
+        _send(items)
+    else:
+        waiting.extend(items)
+
+
+def _send(items: list[_Item]) -> None:
+    client, here = redis_client, link(redis_client)
+    for prefix in dict.fromkeys(item.prefix for item in items):
+        here_items = list(dict.fromkeys(item for item in items if item.prefix == prefix))
+        try:
+            _run(client, here, prefix, here_items)
+            sent = True
+        except redis.RedisError:
+            sent = False
+            here.journal.add(prefix, dict.fromkeys(item.table for item in here_items))
+            _replay_later(client, here)
+        for item in here_items:
+            signals.invalidation.send_robust(sender=None, table=item.table, sent=sent, replayed=False)
+
+
+def _run(client: Any, here: Link, prefix: str, items: list[_Item]) -> None:
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(item.table for item in items), 1)}
+    args: list[Any] = [scripts.random_text(), prefix]
+    for item in items:
+        args += [numbers[item.table], item.table, -1 if item.fields is None else len(item.fields)]
+        for pair in item.fields or ():
+            args += pair
+    keys = scripts.server_keys(prefix) + scripts.table_keys(prefix, numbers)
+    here.run(client, scripts.INVALIDATE, keys, args)
+
+
+def delivered(client: Any, here: Link) -> bool:
+    """Whether Redis has been told every invalidation of this process; tells it those it has missed if it can."""
+    journal = here.journal
+    if not journal:
+        return True
+    if not journal.may_be_tried():
+        return False
+    try:
+        if journal.everything:
+            client.flushdb()
+            journal.told_everything()
+        pending = journal.pending()
+        for prefix in {prefix for prefix, _ in pending}:
+            mine = {key: number for key, number in pending.items() if key[0] == prefix}
+            _run(client, here, prefix, [_Item(prefix, table, None) for _, table in mine])
+            journal.told(mine)
+            for _, table in mine:
+                signals.invalidation.send_robust(sender=None, table=table, sent=True, replayed=True)
+    except redis.RedisError:
+        _replay_later(client, here)
+    return not journal
+
+
+def _replay_later(client: Any, here: Link) -> None:
+    # A worker that waits for its next task would otherwise keep what it knows to itself.
+    if here.journal.watch():
+        threading.Thread(target=_replay, args=(client, here), name="cachepolicy-replay", daemon=True).start()
+
+
+def _replay(client: Any, here: Link) -> None:
+    try:
+        while here.journal and link(client) is here:
+            time.sleep(RETRY_MS / 1000)
+            delivered(client, here)
+    finally:
+        here.journal.is_watched = False
+
+
+class _Upstream:
+    """What cacheops' invalidation module takes for its Redis client."""
+
+    @staticmethod
+    def keys(pattern: str) -> list[str]:
+        """invalidate_model() asks for the stamps of a table: it is invalidated instead, and there are none."""
+        prefix, _, rest = pattern.rpartition("conj:")
+        _take([_Item(prefix, rest.removesuffix(":*"), None)])
+        return []
+
+    @staticmethod
+    def flushdb() -> None:
+        """invalidate_all(): a lost one is made up for as any other is."""
+        here = link(redis_client)
+        try:
+            redis_client.flushdb()
+            here.journal.told_everything()
+        except redis.RedisError:
+            here.journal.add_everything()
+            _replay_later(redis_client, here)
+
+
+def _load_script(name: str) -> Callable[..., None]:
+    """cacheops' script that invalidates a row, which it gives as JSON of texts."""
+    return lambda keys, args: _row(keys[0], args[0], json.loads(args[1]))
+
+
+REPLACEMENTS: Final = (
+    ("cacheops.invalidation", "redis_client", lambda _: _Upstream()),
+    ("cacheops.invalidation", "load_script", lambda _: _load_script),
+)

@@ -1,0 +1,76 @@
+"""cacheops' simple cache (`@cached`, `cache.get`, `cache.set`): the same entries, without tables to depend on.
+
+A `set` without a `get` that missed stores nothing: since when its value is true is unknown.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+import redis
+from cacheops.redis import redis_client
+from cacheops.simple import CacheMiss
+from django.db import connections
+
+from cachepolicy.runtime import births
+from cachepolicy.runtime.fills import fill
+from cachepolicy.runtime.reads import Place, Reading
+from cachepolicy.runtime.transactions import transaction_states
+
+__all__ = ["REPLACEMENTS"]
+
+_log: Final = logging.getLogger("cachepolicy")
+# What asked and never stored is forgotten then, as when a function raised.
+_MOST_ASKED: Final = 32
+
+
+def _place(key: str) -> Place:
+    # On a cluster all keys of a read have to carry its hash tag.
+    prefix = key[: key.index("}") + 1] if key.startswith("{") and "}" in key else ""
+    return Place(key, prefix, {})
+
+
+def _get(_upstream: Any) -> Callable[..., Any]:
+    def get(self: Any, cache_key: str) -> Any:
+        place = _place(cache_key)
+        reading = Reading(place.key, place.conditions, place.prefix)
+        found = reading.__enter__()
+        if found is not None:
+            return found.value
+        births.prune(_MOST_ASKED)
+        raise CacheMiss
+
+    return get
+
+
+def _set(_upstream: Any) -> Callable[..., None]:
+    def set_(self: Any, cache_key: str, data: Any, timeout: float | None = None) -> None:
+        computation = births.found(cache_key)
+        try:
+            # Of any database: what was read for it cannot be told.
+            dirty = transaction_states.is_dirty(connections)
+            fill(_place(cache_key), data, timeout, None, dirty=dirty, computation=computation)
+        finally:
+            if computation is not None:
+                births.finish(computation)
+
+    return set_
+
+
+def _delete(_upstream: Any) -> Callable[..., None]:
+    def delete(self: Any, cache_key: str) -> None:
+        try:
+            redis_client.delete(cache_key)
+        except redis.RedisError as error:
+            _log.warning("%s could not be deleted, and goes with its timeout: %s", cache_key, error)
+
+    return delete
+
+
+REPLACEMENTS: Final = (
+    ("cacheops.simple:RedisCache", "_get", _get),
+    ("cacheops.simple:RedisCache", "_set", _set),
+    ("cacheops.simple:RedisCache", "_delete", _delete),
+)
