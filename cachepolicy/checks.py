@@ -11,12 +11,13 @@ from django.core import checks
 
 from cachepolicy import conf
 from cachepolicy.compiler import CACHEOPS_VERSION, compile_policies
+from cachepolicy.database_checks import database_problems
 from cachepolicy.model_checks import model_problems
 from cachepolicy.policies.model import PolicySet
 from cachepolicy.policies.problems import Origin, Problem
 from cachepolicy.server_checks import server_problems
 
-__all__ = ["DOOR", "by_hand", "check_policies", "register_checks", "setup_problems"]
+__all__ = ["DOOR", "by_hand", "check_policies", "misfits", "register_checks", "setup_problems"]
 
 DOOR: Final = 'globals().update(cachepolicy.settings(BASE_DIR / "policies.yaml"))'
 
@@ -32,8 +33,13 @@ def check_policies(**_: Any) -> list[checks.CheckMessage]:
     """The policy file, its fit with the installed models, and the settings; all at once."""
     if conf.problems():
         return [_message(problem) for problem in conf.problems()]
-    fit = model_problems(conf.policies()) if conf.loaded() else []
-    return [_message(problem) for problem in [*fit, *setup_problems()]]
+    unfit = misfits(conf.policies()) if conf.loaded() else []
+    return [_message(problem) for problem in [*unfit, *setup_problems()]]
+
+
+def misfits(policies: PolicySet) -> list[Problem]:
+    """What in a sound policy does not fit the installed models and Django's databases."""
+    return sorted([*model_problems(policies), *database_problems(policies)])
 
 
 def setup_problems() -> list[Problem]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from cachepolicy.policies.durations import Duration
-from cachepolicy.policies.model import ModelRule, Off, PolicySet, Sourced
+from cachepolicy.policies.model import ModelRule, Off, PolicySet
 from cachepolicy.policies.problems import Problem
 
 __all__ = ["CACHEOPS_VERSION", "compile_policies", "seconds", "unsupported"]
@@ -16,7 +16,7 @@ _UNSUPPORTED: Final = "cachepolicy.E005"
 
 
 def compile_policies(policies: PolicySet) -> dict[str, Any]:
-    """The Django settings that make cacheops cache by these policies; raises ValueError on an unsupported timeout."""
+    """The Django settings that make cacheops cache by these policies."""
     return {
         "CACHEOPS": {
             # Only cacheops reads these; defaults are filled in already, so that each rule stands by itself.
@@ -42,11 +42,8 @@ def _profile(rule: ModelRule) -> dict[str, Any]:
 
 
 def seconds(timeout: Duration) -> int:
-    """A timeout as cacheops takes it; raises ValueError where it is not a whole number of seconds."""
-    whole = timeout.whole_seconds
-    if whole is None:
-        raise ValueError(f"cacheops keeps whole seconds, not {timeout}")
-    return whole
+    """A timeout as cacheops takes it, rounded up: never the promise itself, which the runtime keeps in milliseconds."""
+    return -(-timeout.ms // 1_000)
 
 
 def unsupported(policies: PolicySet) -> list[Problem]:
@@ -58,28 +55,16 @@ def unsupported(policies: PolicySet) -> list[Problem]:
     for rule in policies.models.values():
         if isinstance(rule, Off):
             continue
-        path = f"models.{rule.pattern}"
-        problems += _fraction(rule.timeout, path)
         if rule.near.value is not None:
             what = "this version has no near cache yet"
             remedy = "remove `near`; the rule is then served from Redis alone"
-            problems.append(Problem(rule.near.origin, f"{path}.near", what, remedy, _UNSUPPORTED))
+            problems.append(Problem(rule.near.origin, f"models.{rule.pattern}.near", what, remedy, _UNSUPPORTED))
     for section, calls in policies.calls.items():
         for call in calls.values():
-            path = f"{section}.{call.name}"
-            if section == "functions":
-                problems += _fraction(call.timeout, path)
-            else:
+            if section != "functions":
                 what = f"this version caches no {section} yet"
                 remedy = "remove the rule; cache the function behind it by `functions`"
-                problems.append(Problem(call.origin, path, what, remedy, _UNSUPPORTED))
+                problems.append(Problem(call.origin, f"{section}.{call.name}", what, remedy, _UNSUPPORTED))
     problems += [problem for overlaid in policies.overlaid.values() for problem in unsupported(overlaid)]
     # A value of `defaults` is one problem, not one for each rule that has it.
     return sorted({(problem.origin, problem.what): problem for problem in reversed(problems)}.values())
-
-
-def _fraction(timeout: Sourced[Duration], path: str) -> list[Problem]:
-    if timeout.value.whole_seconds is not None:
-        return []
-    what = f"this version keeps timeouts of whole seconds only, not {timeout.value}"
-    return [Problem(timeout.origin, f"{path}.timeout", what, "write whole seconds, as in 1s", _UNSUPPORTED)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.conf import settings
@@ -10,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from cachepolicy.policies.model import PolicySet
 from cachepolicy.policies.problems import Problem
 
-__all__ = ["loaded", "local_get_entries", "policies", "problems", "replaced"]
+__all__ = ["loaded", "local_get_entries", "max_lag_ns", "policies", "problems", "pure_functions", "replaced"]
 
 
 def loaded() -> bool:
@@ -29,6 +30,12 @@ def policies() -> PolicySet:
     )
 
 
+def max_lag_ns(alias: str) -> int:
+    """How far the database `alias` may lag behind, by the policies in force; asked before every statement."""
+    found = getattr(settings, "CACHEPOLICY", None)
+    return found.max_lag_ms(alias) * 1_000_000 if found is not None else 0
+
+
 def problems() -> tuple[Problem, ...]:
     """What is wrong with the policy file; nothing is cached while there is any."""
     found: tuple[Problem, ...] = getattr(settings, "CACHEPOLICY_PROBLEMS", ())
@@ -45,3 +52,12 @@ def local_get_entries() -> int:
     """CACHEPOLICY_LOCAL_GET_ENTRIES: how many rows local_get keeps in each process; default 10 000."""
     entries: int = getattr(settings, "CACHEPOLICY_LOCAL_GET_ENTRIES", 10_000)
     return entries
+
+
+def pure_functions() -> frozenset[str]:
+    """CACHEPOLICY_PURE_FUNCTIONS: SQL functions of the project's own that write nothing, so that calling one is a read.
+
+    Names without a schema, in any case. Only a call that the text shows bare is looked up here, not `schema.name()`.
+    """
+    names: Iterable[str] = getattr(settings, "CACHEPOLICY_PURE_FUNCTIONS", ())
+    return frozenset(name.lower() for name in names)

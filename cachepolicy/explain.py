@@ -33,8 +33,9 @@ class Row:
     `immutable` says whether the ORM refuses writes: for a proxy the rule of the model that has the table decides.
 
     `as_json` has exactly these keys: label, rule, ops, timeout_ms, immutable, local_get, near, near_ms, lock,
-    db_agnostic and origin. `near` is its duration as text and `near_ms` in milliseconds. Null stands for what there
-    is not: rule and origin where no rule matches, timeout_ms there and with `off`, near where there is none.
+    db_agnostic, update and origin. `near` is its duration as text and `near_ms` in milliseconds. Null stands for what
+    there is not: rule and origin where no rule matches, timeout_ms and update there and with `off`, near where there
+    is none.
     """
 
     label: str
@@ -46,6 +47,7 @@ class Row:
     near: Duration | None
     lock: bool
     db_agnostic: bool
+    update: str | None
     origin: str | None
 
     def as_json(self) -> dict[str, Any]:
@@ -61,6 +63,7 @@ class Row:
             "near_ms": self.near.ms if self.near else None,
             "lock": self.lock,
             "db_agnostic": self.db_agnostic,
+            "update": self.update,
             "origin": self.origin,
         }
 
@@ -84,12 +87,13 @@ def _row(policies: PolicySet, model: type[Model]) -> Row:
                 near=rule.near.value,
                 lock=rule.lock.value,
                 db_agnostic=rule.db_agnostic.value,
+                update=rule.update.value,
                 origin=str(rule.origin),
             )
         case Off() as off:
-            return Row(label, f"{off.pattern}: off", (), None, False, False, None, False, False, str(off.origin))
+            return Row(label, f"{off.pattern}: off", (), None, False, False, None, False, False, None, str(off.origin))
         case None:
-            return Row(label, None, (), None, False, False, None, False, False, None)
+            return Row(label, None, (), None, False, False, None, False, False, None, None)
 
 
 def _in_order(rule: ModelRule) -> tuple[str, ...]:
@@ -139,6 +143,8 @@ def _of_model(policies: PolicySet, model: type[Model]) -> Iterator[str]:
     if model._meta.proxy and rule.immutable.value != refuses_writes(policies, model):
         has = "refused" if refuses_writes(policies, model) else "not refused"
         yield f"  writes are {has}: the rule of {concrete(model)._meta.label}, which has the table, decides"
+    if not refuses_writes(policies, model):
+        yield _value("update", rule.update.value, rule.update.origin)
     if rule.near.value:
         yield _value("near", str(rule.near.value), rule.near.origin)
     yield f"what will not invalidate its cached reads (they are right again within {rule.timeout.value})"
@@ -193,10 +199,10 @@ def _value(key: str, value: str, origin: Origin) -> str:
 
 
 def _unseen_writes(policies: PolicySet, model: type[Model]) -> Iterator[str]:
-    yield f"raw SQL, and writes of programs that are not this project, to {model._meta.db_table}"
-    if not refuses_writes(policies, model):
-        label = model._meta.label
-        yield f"{label}.objects.update(), bulk_update() and save() of F() expressions (invalidated_update() does)"
+    yield f"writes of programs that are not this project to {model._meta.db_table}"
+    rule = policies.rule_for(model._meta.label)
+    if rule and rule.update.value == "ignore" and not refuses_writes(policies, model):
+        yield f"{model._meta.label}.objects.update() and bulk_update(), by `update: ignore` ({rule.update.origin})"
 
 
 def _blind_spots(policies: PolicySet, model: type[Model], rule: ModelRule) -> Iterator[str]:

@@ -143,6 +143,81 @@ def test_an_unknown_app_is_refused(project: Project) -> None:
     )
 
 
+# The policy file against Django's databases
+
+
+REPLICA = "DATABASES['replica'] = {'ENGINE': 'django.db.backends.sqlite3', 'NAME': ':memory:'}\n"
+
+
+def databases(*lines: str, rule: str = "{ops: [get]}") -> str:
+    """A policy file whose first database stands in line 6."""
+    return rules(f"shop.Tag: {rule}") + "\n".join(["databases:", *(f"  {line}" for line in lines), ""])
+
+
+def test_a_database_that_is_not_there_is_refused(project: Project) -> None:
+    project.settings(before=REPLICA)
+    project.policies(databases("replcia: {max_lag: 5s}", "q: {max_lag: 5s}"))
+    elsewhere = "What only some environments have is declared in their overlays"
+    errors = (
+        "policies.yaml:6:3: (cachepolicy.E017) databases.replcia: settings.DATABASES has no `replcia`, so that this "
+        f"lag counts nowhere\n\tHINT: did you mean replica? {elsewhere}",
+        "policies.yaml:7:3: (cachepolicy.E017) databases.q: settings.DATABASES has no `q`, so that this lag counts "
+        f"nowhere\n\tHINT: it has default, replica. {elsewhere}",
+    )
+    assert_errors(project, *errors)
+    assert_refused(project, *errors)
+
+
+def test_no_false_alarm_for_a_replica_or_a_database_of_another_environment(project: Project) -> None:
+    overlay = "environments: {production: {databases: {reader: {max_lag: 5s}}}}\n"
+    project.settings(before=REPLICA)
+    project.policies(databases("replica: {max_lag: 29s999ms}") + overlay)
+    assert project.manage("check").err == ""
+    assert "settings.DATABASES has no `reader`" in project.manage("check", CACHEPOLICY_ENVIRONMENT="production").err
+    asked = project.manage("cachepolicy", "check", "--environment", "production")
+    assert (asked.code, asked.out.partition("; ")[0]) == (
+        1,
+        "policies.yaml:7:41: databases.reader: settings.DATABASES has no `reader`, so that this lag counts nowhere",
+    )
+
+
+def test_a_replica_too_far_behind_for_a_rule_is_warned_of_once_for_a_timeout_of_many(project: Project) -> None:
+    project.settings(before=REPLICA)
+    project.policies(
+        "version: 1\n"
+        "defaults: {timeout: 5s, ops: [get]}\n"
+        "models:\n"
+        "  shop.Category: {}\n"
+        "  shop.Tag: {}\n"
+        "  shop.Article: {timeout: 9s}\n"
+        "  shop.Log: {ops: []}\n"
+        "  contenttypes.*: {}\n"
+        "  shop.Headline: {}\n"
+        "functions: {f: {timeout: 4s}}\n"
+        "databases: {replica: {max_lag: 5s}}\n"
+    )
+    hint = "\tHINT: lengthen that timeout, or read these from another database and silence cachepolicy.W018"
+    assert_warnings(
+        project,
+        "policies.yaml:11:32: (cachepolicy.W018) databases.replica.max_lag: max_lag 5s is not below the timeout of "
+        f"functions.f, 4s in line 10: nothing read there is ever cached\n{hint}",
+        "policies.yaml:11:32: (cachepolicy.W018) databases.replica.max_lag: max_lag 5s is not below the timeout of "
+        "shop.Category, shop.Tag, contenttypes.* and 1 more, 5s in line 2: nothing read there is ever cached\n"
+        f"{hint}",
+    )
+
+
+def test_a_replica_too_far_behind_in_one_environment_is_warned_of_in_each(project: Project) -> None:
+    project.settings(before=REPLICA)
+    project.policies(databases("replica: {max_lag: 5s}") + "environments: {test: {max_staleness: 2s}}\n")
+    assert_warnings(
+        project,
+        "policies.yaml:6:22: (cachepolicy.W018) databases.replica.max_lag: max_lag 5s is not below the timeout of "
+        "shop.Tag, 2s in line 7: nothing read there is ever cached\n"
+        "\tHINT: lengthen that timeout, or read these from another database and silence cachepolicy.W018",
+    )
+
+
 MISSES = "accept that these changes show within the timeout and silence cachepolicy.W012"
 EMPTY_OPS = f"write `ops: []` in this rule (its writes still invalidate), or {MISSES}"
 

@@ -40,6 +40,7 @@ KEYS = [
     "near_ms",
     "lock",
     "db_agnostic",
+    "update",
     "origin",
 ]
 
@@ -88,6 +89,7 @@ def test_show_as_json_has_exactly_these_keys_and_values(project: Project) -> Non
         "near_ms": None,
         "lock": False,
         "db_agnostic": False,
+        "update": None,
     }
     assert found["contenttypes.ContentType"] == {
         **nothing,
@@ -105,6 +107,7 @@ def test_show_as_json_has_exactly_these_keys_and_values(project: Project) -> Non
         **nothing,
         "label": "shop.Article",
         "rule": "shop.Article",
+        "update": "invalidate",
         "ops": ["get", "fetch"],
         "timeout_ms": 45_000,
         "lock": True,
@@ -114,6 +117,7 @@ def test_show_as_json_has_exactly_these_keys_and_values(project: Project) -> Non
         **nothing,
         "label": "shop.Category",
         "rule": "shop.Category",
+        "update": "invalidate",
         "ops": ["get"],
         "timeout_ms": 3_600_000,
         "immutable": True,
@@ -124,6 +128,7 @@ def test_show_as_json_has_exactly_these_keys_and_values(project: Project) -> Non
         **nothing,
         "label": "shop.Tag",
         "rule": "shop.*",
+        "update": "invalidate",
         "timeout_ms": 45_000,
         "db_agnostic": True,
         "origin": "policies.yaml:8:3",
@@ -155,6 +160,17 @@ def test_a_near_cache_is_shown_as_text_and_in_milliseconds() -> None:
     assert (row["near"], row["near_ms"]) == ("1s500ms", 1_500)
 
 
+def test_show_names_ignored_updates_and_the_lag_of_databases(project: Project) -> None:
+    project.settings(before="DATABASES['replica'] = DATABASES['default']")
+    project.policies(
+        "version: 1\nmodels: {shop.Tag: {timeout: 9s500ms, lock: true, update: ignore}}\n"
+        "databases: {replica: {max_lag: 1s}}\n"
+    )
+    shown = project.manage("cachepolicy", "show").out
+    assert "shop.Tag                  shop.Tag  -    9s500ms  lock,update ignore  policies.yaml:2:10\n" in shown
+    assert "\n\ndatabase  max lag  origin\nreplica   1s       policies.yaml:3:13\n" in shown
+
+
 # explain
 
 
@@ -175,9 +191,9 @@ effective values
   local_get: false  (built in)
   lock: true  (policies.yaml:5:43)
   db_agnostic: false  (built in)
+  update: invalidate  (built in)
 what will not invalidate its cached reads (they are right again within 45s)
-  - raw SQL, and writes of programs that are not this project, to shop_article
-  - shop.Article.objects.update(), bulk_update() and save() of F() expressions (invalidated_update() does)
+  - writes of programs that are not this project to shop_article
   - changes of shop.Category in reads with select_related()
   - writes in subqueries' tables: exclude() over a reverse relation, order_by() over a relation, extra(tables=…)
 """
@@ -272,11 +288,9 @@ what invalidates it
   - ORM writes to shop.Cafe, table shop_cafe  (policies.yaml:3:10)
 what does not (its results are right again within 30s)
   - writes to any other model, whatever the function reads
-  - raw SQL, and writes of programs that are not this project, to shop_article
-  - shop.Article.objects.update(), bulk_update() and save() of F() expressions (invalidated_update() does)
-  - raw SQL, and writes of programs that are not this project, to shop_category
-  - raw SQL, and writes of programs that are not this project, to shop_cafe
-  - shop.Cafe.objects.update(), bulk_update() and save() of F() expressions (invalidated_update() does)
+  - writes of programs that are not this project to shop_article
+  - writes of programs that are not this project to shop_category
+  - writes of programs that are not this project to shop_cafe
   - writes to rows of shop.Cafe through shop.Place, by multi-table inheritance
 """
     )
@@ -319,10 +333,24 @@ def blind_spots(project: Project, model: str) -> list[str]:
 def test_explain_of_an_immutable_table_advises_no_write_and_tells_of_copies_elsewhere(project: Project) -> None:
     spots = blind_spots(project, "shop.Category")
     assert spots == [
-        "raw SQL, and writes of programs that are not this project, to shop_category",
+        "writes of programs that are not this project to shop_category",
         "a write inside allow_writes() in another process: copies of local_get here stay until the timeout",
         "writes in subqueries' tables: exclude() over a reverse relation, order_by() over a relation, extra(tables=…)",
     ]
+
+
+def test_explain_of_ignored_updates_says_what_they_leave_behind(project: Project) -> None:
+    project.policies(
+        "version: 1\nmodels: {shop.*: {timeout: 9s, update: ignore}}\nfunctions: {f: {depends_on: [shop.Tag]}}\n"
+    )
+    explained = project.manage("cachepolicy", "explain", "shop.Tag").out
+    assert "\n  update: ignore  (policies.yaml:2:40)\n" in explained
+    spots = [
+        "writes of programs that are not this project to shop_tag",
+        "shop.Tag.objects.update() and bulk_update(), by `update: ignore` (policies.yaml:2:40)",
+    ]
+    assert blind_spots(project, "shop.Tag")[:2] == spots
+    assert blind_spots(project, "functions.f")[-2:] == spots
 
 
 def test_explain_names_both_sides_of_multi_table_inheritance(project: Project) -> None:

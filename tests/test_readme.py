@@ -12,7 +12,7 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
 
 def language_table() -> set[tuple[str, ...]]:
     """The reference, from the table that drives the parser: where a key stands, and the cells that describe it."""
-    sections = {"top": schema.TOP, "defaults": schema.DEFAULTS, "models": schema.MODEL, **schema.CALL_SECTIONS}
+    sections = {"top": schema.TOP, "defaults": schema.DEFAULTS, "models": schema.MODEL, **schema.NAMED_SECTIONS}
     return {
         (section, f"`{key.name}`", key.kind.form, key.what, key.default)
         for section, keys in sections.items()

@@ -35,12 +35,6 @@ class Duration:
             raise ValueError("the longest duration is 8760h (a year)")
         return cls(ms)
 
-    @property
-    def whole_seconds(self) -> int | None:
-        """The span in seconds, or None where it is not a whole number of them."""
-        seconds, rest = divmod(self.ms, _UNITS["s"])
-        return None if rest else seconds
-
     def __str__(self) -> str:
         parts, rest = [], self.ms
         for unit, size in _UNITS.items():

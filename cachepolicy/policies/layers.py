@@ -139,7 +139,7 @@ class _Reading:
         elif key.text == "models":
             layer.sections["models"] = self._models(node, path)
         else:
-            keys = schema.CALL_SECTIONS[key.text]
+            keys = schema.NAMED_SECTIONS[key.text]
             layer.sections[key.text] = {
                 name.text: Entry(name.text, name.origin, here, False, self._values(value, here, keys))
                 for name, value in self._named(node, path)
@@ -228,6 +228,8 @@ class _Reading:
                 f"`{key.text}` does not belong here",
                 "write it in a rule of functions, views or fragments",
             )
+        elif key.text in schema.DATABASE:
+            what, remedy = f"`{key.text}` does not belong here", "write it in `databases`, by alias"
         else:
             match = did_you_mean(key.text, allowed)
             what = f"{quoted(key.text)} is no key"

@@ -10,12 +10,14 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 from cachepolicy.policies.durations import Duration
 from cachepolicy.policies.problems import Origin
 
-__all__ = ["OPS", "CallRule", "ModelRule", "Off", "PolicySet", "Sourced"]
+__all__ = ["OPS", "UPDATES", "CallRule", "Database", "ModelRule", "Off", "PolicySet", "Sourced"]
 
 T = TypeVar("T")
 
 # The reads cacheops can cache, in the order of its documentation.
 OPS: Final = ("get", "fetch", "count", "aggregate", "exists")
+# What writes that name no rows mean for a table's cached reads.
+UPDATES: Final = ("invalidate", "ignore")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class ModelRule:
     immutable: Sourced[bool]
     local_get: Sourced[bool]
     near: Sourced[Duration | None]
+    update: Sourced[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,15 @@ class CallRule:
     vary: Sourced[tuple[str, ...]]
 
 
+@dataclass(frozen=True, slots=True)
+class Database:
+    """What is declared of one of Django's DATABASES: a value read there may be `max_lag` behind."""
+
+    alias: str
+    origin: Origin
+    max_lag: Sourced[Duration]
+
+
 Rule: TypeAlias = "ModelRule | Off"
 
 
@@ -70,7 +82,7 @@ class PolicySet:
     """Everything a policy file says for one environment; `overlaid` has what it says for each, by name.
 
     `models` is keyed by pattern in lower case, since Django's labels are compared so; `calls` by section
-    (`functions`, `views`, `fragments`), then by name.
+    (`functions`, `views`, `fragments`), then by name; `databases` by alias.
     """
 
     file: str
@@ -78,6 +90,7 @@ class PolicySet:
     max_staleness: Sourced[Duration] | None = None
     models: Mapping[str, Rule] = field(default_factory=lambda: MappingProxyType({}))
     calls: Mapping[str, Mapping[str, CallRule]] = field(default_factory=lambda: MappingProxyType({}))
+    databases: Mapping[str, Database] = field(default_factory=lambda: MappingProxyType({}))
     overlaid: Mapping[str, PolicySet] = field(default_factory=dict, repr=False, compare=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -89,6 +102,7 @@ class PolicySet:
             self.max_staleness,
             dict(self.models),
             calls,
+            dict(self.databases),
             dict(self.overlaid),
         )
 
@@ -106,6 +120,11 @@ class PolicySet:
         rule = self.match(label)
         return rule if isinstance(rule, ModelRule) else None
 
+    def max_lag_ms(self, alias: str) -> int:
+        """How far the database `alias` may lag behind; 0 where nothing is declared."""
+        database = self.databases.get(alias)
+        return database.max_lag.value.ms if database else 0
+
     @property
     def functions(self) -> Mapping[str, CallRule]:
         """The rules of `functions:` by name."""
@@ -118,7 +137,10 @@ def _restored(
     max_staleness: Sourced[Duration] | None,
     models: dict[str, Rule],
     calls: dict[str, dict[str, CallRule]],
+    databases: dict[str, Database],
     overlaid: dict[str, PolicySet],
 ) -> PolicySet:
     frozen = MappingProxyType({section: MappingProxyType(rules) for section, rules in calls.items()})
-    return PolicySet(file, environment, max_staleness, MappingProxyType(models), frozen, overlaid)
+    return PolicySet(
+        file, environment, max_staleness, MappingProxyType(models), frozen, MappingProxyType(databases), overlaid
+    )

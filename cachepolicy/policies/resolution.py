@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
 from cachepolicy.policies import schema
 from cachepolicy.policies.durations import Duration
 from cachepolicy.policies.layers import MAX_PROBLEMS, Entry, Given, Layer, TooMany
-from cachepolicy.policies.model import CallRule, ModelRule, Off, PolicySet, Rule, Sourced
+from cachepolicy.policies.model import UPDATES, CallRule, Database, ModelRule, Off, PolicySet, Rule, Sourced
 from cachepolicy.policies.problems import Origin, Problem, did_you_mean
 
 __all__ = ["resolve"]
@@ -59,7 +59,17 @@ class _Resolution:
             max_staleness=Sourced(ceiling.value, ceiling.origin) if ceiling else None,
             models=MappingProxyType(self._models),
             calls=MappingProxyType(calls),
+            databases=MappingProxyType(dict(self._databases())),
         )
+
+    def _databases(self) -> Iterator[tuple[str, Database]]:
+        for alias, entry in self._layer.sections.get("databases", {}).items():
+            max_lag = entry.values.get("max_lag")
+            if max_lag is None and not self._is_faulty(entry):
+                remedy = "give it one, as in {max_lag: 5s}, or remove it"
+                self._problem(entry.origin, entry.path, "this database has no max_lag", remedy)
+            if max_lag is not None and max_lag.value is not None:
+                yield alias, Database(alias, entry.origin, _sourced(max_lag, None))
 
     def _call_rules(self, section: str, models: PolicySet) -> Mapping[str, CallRule]:
         entries = self._layer.sections.get(section, {})
@@ -86,6 +96,8 @@ class _Resolution:
         if local_get.value and "get" not in ops.value and not unread("ops"):
             what, remedy = "`local_get` serves the op get, which this rule does not cache", "add get to `ops`"
             self._problem(local_get.origin, entry.values["local_get"].path, what, remedy)
+        if immutable.value:
+            self._refuse_update(entry)
         bound = self._bounded(timeout, exempt=immutable.value or unread("immutable"))
         return ModelRule(
             pattern=entry.name,
@@ -97,7 +109,16 @@ class _Resolution:
             immutable=immutable,
             local_get=local_get,
             near=self._near(entry, bound),
+            update=effective("update", UPDATES[0]),
         )
+
+    def _refuse_update(self, entry: Entry) -> None:
+        update = entry.values.get("update")
+        # What the base says of a table that an overlay makes immutable was not written for that.
+        if update is None or update.value is None or update.overlaid < entry.values["immutable"].overlaid:
+            return
+        what = "`update` says nothing of an immutable table: the ORM refuses update() there"
+        self._problem(update.origin, update.path, what, "remove it; allow_writes() invalidates the whole table")
 
     def _near(self, entry: Entry, bound: Given) -> Sourced[Duration | None]:
         near = entry.values.get("near") or self._layer.defaults.get("near")

@@ -9,10 +9,21 @@ from typing import Any, Final
 
 from cachepolicy.policies import durations, nodes
 from cachepolicy.policies.durations import Duration
-from cachepolicy.policies.model import OPS
+from cachepolicy.policies.model import OPS, UPDATES
 from cachepolicy.policies.problems import Origin, did_you_mean, quoted
 
-__all__ = ["CALL_SECTIONS", "DEFAULTS", "MODEL", "REFUSED", "SECTIONS", "TOP", "Key", "json_schema"]
+__all__ = [
+    "CALL_SECTIONS",
+    "DATABASE",
+    "DEFAULTS",
+    "MODEL",
+    "NAMED_SECTIONS",
+    "REFUSED",
+    "SECTIONS",
+    "TOP",
+    "Key",
+    "json_schema",
+]
 
 # A reader turns a node into a value, or complains (origin, what, remedy) and gives None.
 Complain = Callable[[Origin, str, str], None]
@@ -115,6 +126,15 @@ def _ops(node: nodes.Node, complain: Complain) -> frozenset[str] | None:
     return None if wrong else frozenset(op.text for op in ops)
 
 
+def _update(node: nodes.Node, complain: Complain) -> str | None:
+    if isinstance(node, nodes.Scalar) and node.text in UPDATES:
+        return node.text
+    word = node.text if isinstance(node, nodes.Scalar) else ""
+    what = f"{quoted(word) if word else 'this'} is nothing that update() can do"
+    complain(node.origin, what, _instead(word, UPDATES, f"write {' or '.join(UPDATES)}"))
+    return None
+
+
 def _labels(node: nodes.Node, complain: Complain) -> tuple[str, ...] | None:
     labels = _texts(node, complain, "models", "[news.Article]")
     if labels is None:
@@ -173,6 +193,7 @@ VARY_KIND: Final = Kind(
     _vary,
     {"type": "array", "uniqueItems": True, "items": {"type": "string", "pattern": f"^({VARY.pattern})$"}},
 )
+UPDATE: Final = Kind(" or ".join(UPDATES), _update, {"enum": list(UPDATES)})
 VERSION: Final = Kind("1", _version, {"const": 1})
 
 _TIMEOUT: Final = Key("timeout", DURATION, "The promise: no cached read is older than this.")
@@ -184,14 +205,23 @@ _LOCAL_GET: Final = Key(
     "local_get", FLAG, "Simple gets are kept in the process's memory; needs `immutable: true`.", "false"
 )
 _NEAR: Final = Key("near", DURATION, "How long the process's memory may keep a copy; at most the timeout.")
+_UPDATE: Final = Key(
+    "update",
+    UPDATE,
+    "What update() and bulk_update() do: invalidate the table, or leave it to the timeout.",
+    "invalidate",
+)
 _DEPENDS_ON: Final = Key("depends_on", LABELS, "The models whose writes invalidate it.")
 _VARY: Final = Key("vary", VARY_KIND, "What a page or fragment depends on beside its models.")
+_MAX_LAG: Final = Key("max_lag", DURATION, "How far a replica may lag behind: what is read there is that much older.")
 
-DEFAULTS: Final = {key.name: key for key in (_TIMEOUT, _OPS, _LOCK, _DB_AGNOSTIC, _NEAR)}
+DEFAULTS: Final = {key.name: key for key in (_TIMEOUT, _OPS, _LOCK, _DB_AGNOSTIC, _NEAR, _UPDATE)}
 MODEL: Final = {**DEFAULTS, **{key.name: key for key in (_IMMUTABLE, _LOCAL_GET)}}
 FUNCTION: Final = {key.name: key for key in (_DEPENDS_ON, _TIMEOUT, _LOCK)}
 PAGE: Final = {**FUNCTION, _VARY.name: _VARY}
+DATABASE: Final = {_MAX_LAG.name: _MAX_LAG}
 CALL_SECTIONS: Final = {"functions": FUNCTION, "views": PAGE, "fragments": PAGE}
+NAMED_SECTIONS: Final = {**CALL_SECTIONS, "databases": DATABASE}
 TOP: Final = {
     key.name: key
     for key in (
@@ -205,6 +235,7 @@ SECTIONS: Final = {
     "functions": "Rules of functions by name, for cached_as and cached.",
     "views": "Rules of views by name.",
     "fragments": "Rules of template fragments by name.",
+    "databases": "What is known of Django's DATABASES, by alias.",
     "environments": "Overlays by name; CACHEPOLICY_ENVIRONMENT chooses one.",
 }
 # Keys of cacheops that break the promise: the reason is the message.
@@ -229,7 +260,7 @@ def json_schema() -> dict[str, Any]:
         "defaults": mapping(DEFAULTS),
         "models": {"patternProperties": {f"^({PATTERN.pattern})$": rule}},
     }
-    for section, keys in CALL_SECTIONS.items():
+    for section, keys in NAMED_SECTIONS.items():
         sections[section] = {"patternProperties": {f"^{NAME.pattern}$": mapping(keys)}}
     for section, schema in sections.items():
         schema |= {"type": "object", "additionalProperties": False, "description": SECTIONS[section]}

@@ -164,6 +164,10 @@ def _layer(rng: random.Random, indent: str) -> Iterator[str]:
             yield f"{indent}{section}:"
             for number in range(rng.randint(1, 3)):
                 yield from _rule(rng, indent + "  ", f"{section}_{number}", dict(_call_values(rng, section)))
+    if rng.random() < 0.2:
+        yield f"{indent}databases:"
+        for alias in rng.sample(("replica", "read-only", "default"), rng.randint(1, 2)):
+            yield from _rule(rng, indent + "  ", alias, {"max_lag": _duration(rng, 5)})
 
 
 def _rule(rng: random.Random, indent: str, name: str, values: dict[str, str] | str) -> Iterator[str]:
@@ -178,7 +182,9 @@ def _rule(rng: random.Random, indent: str, name: str, values: dict[str, str] | s
 
 def _model_values(rng: random.Random) -> Iterator[tuple[str, str]]:
     yield "timeout", _duration(rng, 60)
-    if rng.random() < 0.2:
+    if rng.random() < 0.1:
+        yield "update", rng.choice(("invalidate", "ignore"))
+    elif rng.random() < 0.2:
         yield from (("immutable", "true"), ("local_get", "true"), ("ops", "all"))
     elif rng.random() < 0.7:
         yield "ops", rng.choice(("all", "get", "[]", "[get, fetch]", "[count, exists, aggregate]"))

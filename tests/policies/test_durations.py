@@ -109,8 +109,3 @@ def test_orders_by_length_of_time(one: Duration, other: Duration) -> None:
 
 def test_longer_text_is_not_longer_time() -> None:
     assert Duration.parse("500ms") < Duration.parse("1s") < Duration.parse("1h") < Duration.parse("61m")
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("1s", 1), ("1m", 60), ("2000ms", 2), ("1500ms", None), ("1ms", None)])
-def test_whole_seconds_are_never_rounded(text: str, seconds: int | None) -> None:
-    assert Duration.parse(text).whole_seconds == seconds

@@ -84,6 +84,24 @@ def test_an_overlay_changes_a_function_key_by_key() -> None:
     assert rule.depends_on.value == ("news.Article",)
 
 
+def test_an_overlay_declares_databases_and_changes_what_the_base_declares() -> None:
+    policies = _chosen(
+        "    databases: {replica: {max_lag: 1s}, archive: {max_lag: 1h}}\n",
+        f"{BASE}databases: {{replica: {{max_lag: 5s}}, reports: {{max_lag: 1m}}}}\n",
+    )
+    assert {alias: _shown(database.max_lag) for alias, database in policies.databases.items()} == {
+        "replica": "1s f:16:36",
+        "reports": "1m f:12:56",
+        "archive": "1h f:16:60",
+    }
+
+
+def test_an_overlay_that_makes_a_table_immutable_leaves_what_the_base_says_of_updates() -> None:
+    base = "version: 1\nmodels: {news.Tag: {timeout: 1s, update: ignore}}\n"
+    rule = _rule(_chosen("    models: {news.Tag: {immutable: true}}\n", base), "news.Tag")
+    assert (rule.immutable.value, rule.update.value) == (True, "ignore")
+
+
 def test_off_replaces_a_rule() -> None:
     policies = _chosen("    models: {news.Tag: off}\n")
     assert isinstance(policies.match("news.Tag"), Off)

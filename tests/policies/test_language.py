@@ -28,6 +28,7 @@ models:
 functions:  {article_stats: {depends_on: [news.Article], timeout: 60s}}
 views:      {front_page: {depends_on: [news.Article], timeout: 30s, vary: [language]}}
 fragments:  {sidebar: {depends_on: [news.Category], vary: ["header:Accept", user]}}
+databases:  {replica: {max_lag: 5s}}                           # what is read there is that much older
 environments: {test: {max_staleness: 2s}}     # overlays, chosen by CACHEPOLICY_ENVIRONMENT or an argument
 """
 
@@ -64,6 +65,7 @@ def test_every_value_has_the_place_that_gave_it() -> None:
         "immutable": "False built in",
         "local_get": "False built in",
         "near": "None built in",
+        "update": "invalidate built in",
     }
     assert _shown(_rule(policies, "news.Country")) == {
         "timeout": "1h f:6:72",
@@ -73,6 +75,7 @@ def test_every_value_has_the_place_that_gave_it() -> None:
         "immutable": "True f:6:40",
         "local_get": "True f:6:57",
         "near": "None built in",
+        "update": "invalidate built in",
     }
     assert _shown(_rule(policies, "news.Category"))["near"] == "1s f:7:37"
 
@@ -137,7 +140,7 @@ def test_a_call_without_models_takes_the_default() -> None:
 
 def test_the_least_file() -> None:
     policies = _parse("version: 1")
-    assert policies == PolicySet("f", calls={"functions": {}, "views": {}, "fragments": {}})
+    assert policies == PolicySet("f", calls={"functions": {}, "views": {}, "fragments": {}}, databases={})
     assert policies.match("news.Article") is None
 
 
@@ -153,7 +156,8 @@ def test_ops_in_every_form() -> None:
 
 
 def test_a_rule_of_defaults_alone_is_empty_braces() -> None:
-    text = "version: 1\ndefaults: {timeout: 1s, lock: true, db_agnostic: true, near: 1s, ops: all}\nmodels: {a.A: {}}"
+    defaults = "{timeout: 1s, lock: true, db_agnostic: true, near: 1s, update: ignore, ops: all}"
+    text = f"version: 1\ndefaults: {defaults}\nmodels: {{a.A: {{}}}}"
     assert {name: shown.split()[0] for name, shown in _shown(_rule(_parse(text), "a.A")).items()} == {
         "timeout": "1s",
         "ops": "aggregate+count+exists+fetch+get",
@@ -162,12 +166,32 @@ def test_a_rule_of_defaults_alone_is_empty_braces() -> None:
         "immutable": "False",
         "local_get": "False",
         "near": "1s",
+        "update": "ignore",
     }
 
 
 def test_a_rule_overrides_a_default_with_false() -> None:
     text = "version: 1\ndefaults: {timeout: 1s, lock: true}\nmodels: {a.A: {lock: false}}"
     assert _shown(_rule(_parse(text), "a.A"))["lock"] == "False f:3:22"
+
+
+def test_a_rule_says_what_an_update_does_or_its_default() -> None:
+    text = "version: 1\ndefaults: {timeout: 5s, update: ignore}\nmodels: {a.A: {update: invalidate}, a.B: {}}"
+    assert _shown(_rule(_parse(text), "a.A"))["update"] == "invalidate f:3:24"
+    assert _shown(_rule(_parse(text), "a.B"))["update"] == "ignore f:2:33"
+
+
+def test_no_refusal_of_a_default_update_beside_an_immutable_table() -> None:
+    text = "version: 1\ndefaults: {timeout: 5s, update: ignore}\nmodels: {a.A: {immutable: true}}"
+    assert _rule(_parse(text), "a.A").immutable.value
+
+
+def test_a_database_has_its_lag_and_every_other_one_none() -> None:
+    policies = _parse(DESIGN)
+    replica = policies.databases["replica"]
+    assert (replica.alias, str(replica.origin), str(replica.max_lag.value)) == ("replica", "f:13:14", "5s")
+    assert str(replica.max_lag.origin) == "f:13:33"
+    assert (policies.max_lag_ms("replica"), policies.max_lag_ms("default")) == (5_000, 0)
 
 
 def test_a_near_cache_by_default_is_never_longer_than_the_timeout() -> None:
@@ -276,6 +300,8 @@ def test_a_policy_cannot_be_changed() -> None:
         policies.models["a.b"] = policies.models["auth.*"]  # type: ignore[index]
     with pytest.raises(TypeError):
         policies.functions["f"] = policies.functions["article_stats"]  # type: ignore[index]
+    with pytest.raises(TypeError):
+        policies.databases["f"] = policies.databases["replica"]  # type: ignore[index]
     with pytest.raises(dataclasses.FrozenInstanceError):
         policies.file = "g"  # type: ignore[misc]
 
@@ -293,7 +319,9 @@ def test_a_policy_cannot_be_changed() -> None:
         pytest.param("{version: 1, models: {a.A: {timeout: 1s}}}", id="JSON's form"),
         pytest.param("---\n# a comment\nversion: 1\n...\n", id="the marks of a document"),
         pytest.param("models: {}\nversion: 1\n", id="version at the end"),
-        pytest.param("version: 1\nmodels: {}\nfunctions: {}\nenvironments: {test: {}}", id="empty sections"),
+        pytest.param(
+            "version: 1\nmodels: {}\nfunctions: {}\ndatabases: {}\nenvironments: {a: {}}", id="empty sections"
+        ),
         pytest.param("version: 1\nmodels: {a.A: {timeout: 1s}, a.B: {timeout: 1s}, b.A: off}", id="names alike"),
     ],
 )

@@ -16,6 +16,7 @@ version: 1
 max_staleness: 60s
 models: {news.Article: {timeout: 30s, ops: [get]}, auth.*: off}
 functions: {stats: {depends_on: [news.Article]}}
+databases: {replica: {max_lag: 5s}}
 environments: {test: {max_staleness: 2s}}
 """
 
@@ -29,6 +30,8 @@ def test_a_policy_survives_pickling_and_copying_frozen_as_before() -> None:
             again.models["a.b"] = again.models["auth.*"]
         with pytest.raises(TypeError):
             again.functions["f"] = again.functions["stats"]
+        with pytest.raises(TypeError):
+            again.databases["f"] = again.databases["replica"]
 
 
 def test_a_refusal_survives_pickling_and_copying_with_its_kind(tmp_path: Path) -> None:

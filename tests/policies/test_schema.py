@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from cachepolicy.exceptions import PolicyError
 from cachepolicy.policies import schema
 from cachepolicy.policies.loader import parse_policies
-from cachepolicy.policies.model import OPS
+from cachepolicy.policies.model import OPS, UPDATES
 from tests.policies.test_language import DESIGN
 
 VALIDATOR = Draft202012Validator(schema.json_schema())
@@ -85,6 +85,10 @@ RULE = "version: 1\nmodels: {{news.Article: {}}}".format
         "version: 1\nfunctions: {'1f': {timeout: 1s}}",
         "version: 1\nviews: {f: {timeout: 1s, vary: [lang]}}",
         "version: 1\ndefaults: {immutable: true}",
+        "version: 1\ndefaults: {update: always}",
+        "version: 1\ndatabases: {replica: 5s}",
+        "version: 1\ndatabases: {replica: {max_lag: 5}}",
+        "version: 1\ndatabases: {replica: {timeout: 5s}}",
         "version: 1\nenvironments: {test: {version: 1}}",
         "version: 1\nenvironments: {test: {environments: {}}}",
     ],
@@ -116,12 +120,12 @@ def test_each_key_of_the_table_is_in_the_schema_and_no_other() -> None:
         rule = _only(sections["models"]["patternProperties"])["oneOf"][0]
         assert _keys(sections["defaults"]) == set(schema.DEFAULTS)
         assert _keys(rule) == set(schema.MODEL)
-        for section, keys in schema.CALL_SECTIONS.items():
+        for section, keys in schema.NAMED_SECTIONS.items():
             assert _keys(_only(sections[section]["patternProperties"])) == set(keys)
 
 
 def test_each_key_says_what_it_means() -> None:
-    for keys in (schema.TOP, schema.MODEL, schema.DEFAULTS, *schema.CALL_SECTIONS.values()):
+    for keys in (schema.TOP, schema.MODEL, schema.DEFAULTS, *schema.NAMED_SECTIONS.values()):
         assert {name: key.name for name, key in keys.items()} == {name: name for name in keys}
         assert all(key.what.endswith(".") for key in keys.values())
 
@@ -154,6 +158,7 @@ values: dict[str, st.SearchStrategy[Any]] = {
     "`all`, an op, or a list of ops": st.sampled_from(["all", *OPS]) | st.lists(st.sampled_from(OPS), unique=True),
     "list of models": st.lists(labels, unique=True, min_size=1, max_size=3),
     "list": st.lists(st.sampled_from(["language", "user", "header:Accept", "query:page"]), unique=True, max_size=3),
+    "invalidate or ignore": st.sampled_from(UPDATES),
     "1": st.just(1),
 }
 
@@ -167,7 +172,7 @@ models = st.dictionaries(
 )
 calls = {
     section: st.dictionaries(st.sampled_from(["stats", "front_page"]), _mapping(keys), max_size=2)
-    for section, keys in schema.CALL_SECTIONS.items()
+    for section, keys in schema.NAMED_SECTIONS.items()
 }
 sections = {"defaults": _mapping(schema.DEFAULTS), "models": models, **calls}
 overlays = st.fixed_dictionaries({}, optional={"max_staleness": values["duration"], **sections})

@@ -14,13 +14,13 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from cachepolicy import conf, starter
-from cachepolicy.checks import DOOR, by_hand, setup_problems
+from cachepolicy.checks import DOOR, by_hand, misfits, setup_problems
 from cachepolicy.cli import add_check_arguments, check_files, render
 from cachepolicy.consistency.commandline import add_verify_arguments
 from cachepolicy.consistency.commandline import run as run_verify
 from cachepolicy.exceptions import CachePolicyError
 from cachepolicy.explain import explain, find, rows
-from cachepolicy.model_checks import installed_names, misfit, model_problems
+from cachepolicy.model_checks import installed_names, misfit
 from cachepolicy.policies.durations import Duration
 from cachepolicy.policies.model import PolicySet
 from cachepolicy.policies.problems import Problem
@@ -127,7 +127,7 @@ def _check_own(environment: str | None) -> tuple[int, list[Problem]]:
     readable = all(problem.origin.line for problem in problems)
     if not problems:
         if conf.loaded():
-            problems += model_problems(_overlaid(conf.policies(), environment) if environment else conf.policies())
+            problems += misfits(_overlaid(conf.policies(), environment) if environment else conf.policies())
         problems += setup_problems()
     problems = [problem for problem in problems if problem.code not in settings.SILENCED_SYSTEM_CHECKS]
     return 2 if not readable else int(not all(problem.is_warning for problem in problems)), problems
@@ -155,20 +155,25 @@ def _sound_policies() -> PolicySet:
 
 
 def _tables(policies: PolicySet) -> str:
-    """A table of the models, and below it one of the functions where there are any."""
+    """A table of the models, and below it one of the functions and one of the databases where there are any."""
     models = [("model", "rule", "ops", "timeout", "also", "origin")]
     for row in rows(policies):
         flags = [name for name in ("immutable", "local_get", "lock") if getattr(row, name)]
         near = [f"near {row.near}"] if row.near else []
+        update = ["update ignore"] if row.update == "ignore" else []
         timeout = str(Duration(row.timeout_ms)) if row.timeout_ms else "-"
         ops = ",".join(row.ops) or "-"
-        models.append((row.label, row.rule or "none", ops, timeout, ",".join(flags + near) or "-", row.origin or "-"))
+        also = ",".join(flags + near + update) or "-"
+        models.append((row.label, row.rule or "none", ops, timeout, also, row.origin or "-"))
     functions = [("function", "depends on", "timeout", "also", "origin")]
     for name, call in sorted(policies.functions.items()):
         depends_on = ",".join(call.depends_on.value) or "-"
         lock = "lock" if call.lock.value else "-"
         functions.append((name, depends_on, str(call.timeout.value), lock, str(call.origin)))
-    return "\n\n".join(_aligned(table) for table in (models, functions) if len(table) > 1)
+    databases = [("database", "max lag", "origin")]
+    for alias, database in sorted(policies.databases.items()):
+        databases.append((alias, str(database.max_lag.value), str(database.origin)))
+    return "\n\n".join(_aligned(table) for table in (models, functions, databases) if len(table) > 1)
 
 
 def _aligned(lines: Sequence[tuple[str, ...]]) -> str:
