@@ -13,7 +13,7 @@ WINDOW_MS: Final = 2_000
 
 
 class Breaker:
-    """Closed while Redis answers; a failure opens it for a window, after which one caller tries (Nygard, Release It!)."""
+    """Closed while Redis answers; a failure opens it for a window, then one caller tries (Nygard, Release It!)."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -30,7 +30,7 @@ def cache_thing(
     cond_dnfs: dict[str, list[dict[str, Any]]],
     timeout: float | None,
     dbs: Any = (),
-    precall_key: str = "",
+    precall_key: str = "",  # noqa: ARG001 - of cacheops without INSIDEOUT
     expected_checksum: str = "",
 ) -> str | None:
     """Store what a miss has computed, for as long as the call site says within what its tables' rules allow."""

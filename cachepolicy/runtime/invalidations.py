@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, NamedTuple
@@ -153,12 +153,12 @@ class _Upstream:
             _replay_later(redis_client, here)
 
 
-def _load_script(name: str) -> Callable[..., None]:
+def _invalidate_row(keys: list[str], args: list[str]) -> None:
     """cacheops' script that invalidates a row, which it gives as JSON of texts."""
-    return lambda keys, args: _row(keys[0], args[0], json.loads(args[1]))
+    _row(keys[0], args[0], json.loads(args[1]))
 
 
 REPLACEMENTS: Final = (
     ("cacheops.invalidation", "redis_client", lambda _: _Upstream()),
-    ("cacheops.invalidation", "load_script", lambda _: _load_script),
+    ("cacheops.invalidation", "load_script", lambda _: lambda _name: _invalidate_row),
 )

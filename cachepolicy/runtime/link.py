@@ -35,7 +35,7 @@ class Link:
             _log.warning("Redis cannot be reached, so reads go to the database: %s", error)
 
     def run(self, client: Any, text: str, keys: list[str], args: list[Any], *, anew: bool = False) -> Any:
-        """Run a script and learn Redis' clock from its reply, `anew` in spite of all before; raises redis.RedisError."""
+        """Run a script and learn Redis' clock from its reply, `anew` if need be; raises redis.RedisError."""
         arguments = [len(keys), *keys, clock.redis_shift_us(), *args]
         sent_ns = clock.now_ns()
         try:

@@ -161,7 +161,7 @@ def _within_bound(here: Link, entry: Entry | None) -> tuple[Entry, int] | None:
     by_redis_us = here.clock.now_us() - entry.birth_us
     # Two clocks: where Redis' was set back before this process came, the wall's still knows.
     age_us = max(by_redis_us, clock.wall_us() - entry.wall_us)
-    return (entry, age_us) if 0 <= by_redis_us and age_us <= entry.bound_us else None
+    return (entry, age_us) if by_redis_us >= 0 and age_us <= entry.bound_us else None
 
 
 def _tell_read(key: str, age_us: int | None) -> None:

@@ -33,7 +33,7 @@ def _place(key: str) -> Place:
 
 
 def _get(_upstream: Any) -> Callable[..., Any]:
-    def get(self: Any, cache_key: str) -> Any:
+    def get(_cache: Any, cache_key: str) -> Any:
         place = _place(cache_key)
         reading = Reading(place.key, place.conditions, place.prefix)
         found = reading.__enter__()
@@ -46,7 +46,7 @@ def _get(_upstream: Any) -> Callable[..., Any]:
 
 
 def _set(_upstream: Any) -> Callable[..., None]:
-    def set_(self: Any, cache_key: str, data: Any, timeout: float | None = None) -> None:
+    def set_(_cache: Any, cache_key: str, data: Any, timeout: float | None = None) -> None:
         computation = births.found(cache_key)
         try:
             # Of any database: what was read for it cannot be told.
@@ -60,7 +60,7 @@ def _set(_upstream: Any) -> Callable[..., None]:
 
 
 def _delete(_upstream: Any) -> Callable[..., None]:
-    def delete(self: Any, cache_key: str) -> None:
+    def delete(_cache: Any, cache_key: str) -> None:
         try:
             redis_client.delete(cache_key)
         except redis.RedisError as error:

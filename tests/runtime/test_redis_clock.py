@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,13 +50,10 @@ def test_the_truth_lies_between_its_earliest_and_its_latest(
     with pytest.MonkeyPatch.context() as monkeypatch:
         world, redis_clock = World(monkeypatch, offset_us), RedisClock()
         start_ns = world.now_ns
-        drifting: Callable[[], int] = lambda: (
-            (  # noqa: E731
-                world.now_ns + (world.now_ns - start_ns) * drift_ppm // 1_000_000
-            )
-            // 1000
-            + offset_us
-        )
+
+        def drifting() -> int:
+            return (world.now_ns + (world.now_ns - start_ns) * drift_ppm // 1_000_000) // 1000 + offset_us
+
         monkeypatch.setattr(world, "redis_us", drifting)
         for pause_ns, there_ns, back_ns in measured:
             world.now_ns += pause_ns
