@@ -14,6 +14,8 @@ __all__ = [
     "CachePolicyError",
     "ImmutableTableError",
     "PolicyError",
+    "SwitchError",
+    "SwitchUnreachableError",
     "UnreadableError",
     "UnsupportedFunctionError",
 ]
@@ -51,3 +53,11 @@ class UnsupportedFunctionError(CachePolicyError, TypeError):
 
 class ImmutableTableError(CachePolicyError):
     """The ORM was asked to write to a table that its policy declares immutable."""
+
+
+class SwitchError(CachePolicyError):
+    """What was to be switched off or on has no such name here, or is kept off by something wider."""
+
+
+class SwitchUnreachableError(SwitchError):
+    """The off switch is in Redis, which cannot be reached."""

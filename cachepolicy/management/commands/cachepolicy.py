@@ -1,4 +1,4 @@
-"""`manage.py cachepolicy check | show | explain | verify | schema | init`."""
+"""`manage.py cachepolicy check | show | explain | verify | off | on | schema | init`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from django.apps import apps
 from django.conf import settings
@@ -18,13 +18,18 @@ from cachepolicy.checks import DOOR, by_hand, misfits, setup_problems
 from cachepolicy.cli import add_check_arguments, check_files, render
 from cachepolicy.consistency.commandline import add_verify_arguments
 from cachepolicy.consistency.commandline import run as run_verify
-from cachepolicy.exceptions import CachePolicyError
+from cachepolicy.exceptions import CachePolicyError, SwitchError, SwitchUnreachableError
 from cachepolicy.explain import explain, find, rows
 from cachepolicy.model_checks import installed_names, misfit
 from cachepolicy.policies.durations import Duration
 from cachepolicy.policies.model import PolicySet
 from cachepolicy.policies.problems import Problem
 from cachepolicy.policies.schema import json_schema
+
+_SWITCHES: Final = {
+    "off": "serve something from no cache, in every process within a second; writes go on invalidating",
+    "on": "serve it from the cache again",
+}
 
 
 class Command(BaseCommand):
@@ -47,6 +52,11 @@ class Command(BaseCommand):
         why = commands.add_parser("explain", help="which rule won for a model, why, and what it will not notice")
         why.add_argument("name", metavar="app.Model|functions.NAME")
         add_verify_arguments(commands.add_parser("verify", help="break things, and measure how stale reads get"))
+        for what, text in _SWITCHES.items():
+            switch = commands.add_parser(what, help=text)
+            named = switch.add_mutually_exclusive_group(required=True)
+            named.add_argument("patterns", nargs="*", default=[], metavar="app.Model|app.*|functions.NAME")
+            named.add_argument("--all", action="store_true", help="everything")
         commands.add_parser("schema", help="print the JSON Schema of policy files, for editors")
         init = commands.add_parser("init", help="write a starter file, from CACHEOPS or from the installed models")
         init.add_argument("file", nargs="?", default="policies.yaml", help="where to write (- for stdout)")
@@ -70,7 +80,7 @@ class Command(BaseCommand):
         if options["format"] == "json":
             self.stdout.write(json.dumps([row.as_json() for row in rows(policies)], indent=2))
         else:
-            self.stdout.write(_tables(policies))
+            self.stdout.write("\n\n".join(filter(None, (_tables(policies), _off_now()))))
 
     def _explain(self, options: dict[str, Any]) -> None:
         policies = _sound_policies()
@@ -90,6 +100,25 @@ class Command(BaseCommand):
             code = 130
         if code:
             sys.exit(code)
+
+    def _off(self, options: dict[str, Any]) -> None:
+        self._switch("switch_off", options)
+
+    def _on(self, options: dict[str, Any]) -> None:
+        self._switch("switch_on", options)
+
+    def _switch(self, way: str, options: dict[str, Any]) -> None:
+        _sound_policies()
+        # Late, as the whole runtime: cacheops reads its settings at import.
+        from cachepolicy.runtime import switch
+
+        try:
+            off = getattr(switch, way)(*([switch.EVERYTHING] if options["all"] else options["patterns"]))
+        except SwitchUnreachableError as error:
+            raise CommandError(str(error), returncode=2) from None
+        except SwitchError as error:
+            raise CommandError(str(error)) from None
+        self.stdout.write(f"off now: {', '.join(off) or 'nothing'}\nevery process follows within a second")
 
     def _schema(self, _: dict[str, Any]) -> None:
         self.stdout.write(json.dumps(json_schema(), indent=2))
@@ -174,6 +203,18 @@ def _tables(policies: PolicySet) -> str:
     for alias, database in sorted(policies.databases.items()):
         databases.append((alias, str(database.max_lag.value), str(database.origin)))
     return "\n\n".join(_aligned(table) for table in (models, functions, databases) if len(table) > 1)
+
+
+def _off_now() -> str:
+    if not apps.is_installed("cacheops"):
+        return ""
+    from cachepolicy.runtime.switch import switched_off
+
+    try:
+        off = switched_off()
+    except SwitchUnreachableError:
+        return "off now: not known, since Redis cannot be reached"
+    return f"off now: {', '.join(off)}" if off else ""
 
 
 def _aligned(lines: Sequence[tuple[str, ...]]) -> str:
