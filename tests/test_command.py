@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from django.core.management import call_command
 from django.db.models import Model
 
+from cachepolicy.consistency.redis_server import RedisServer
 from cachepolicy.explain import explain, find, rows
 from cachepolicy.policies.loader import parse_policies
 from cachepolicy.policies.model import PolicySet
 from cachepolicy.policies.schema import json_schema
+from cachepolicy.runtime.switch import NAME
 from tests.projects import DOOR, Project
 
 SITE = Path(__file__).resolve().parent.parent / "sample_site"
@@ -55,8 +58,8 @@ def project(tmp_path: Path) -> Project:
 # show
 
 
-def test_show_prints_a_row_for_each_installed_model(project: Project) -> None:
-    shown = project.manage("cachepolicy", "show")
+def test_show_prints_a_row_for_each_installed_model(reached: Project) -> None:
+    shown = reached.manage("cachepolicy", "show")
     assert (shown.code, shown.err) == (0, "")
     assert (
         shown.out
@@ -169,6 +172,65 @@ def test_show_names_ignored_updates_and_the_lag_of_databases(project: Project) -
     shown = project.manage("cachepolicy", "show").out
     assert "shop.Tag                  shop.Tag  -    9s500ms  lock,update ignore  policies.yaml:2:10\n" in shown
     assert "\n\ndatabase  max lag  origin\nreplica   1s       policies.yaml:3:13\n" in shown
+
+
+# off and on
+
+
+@pytest.fixture
+def reached(project: Project, redis_server: RedisServer) -> Iterator[Project]:
+    """The project with a Redis, where nothing is switched off."""
+    client = redis_server.client()
+    client.delete(NAME)
+    project.settings(before=f"CACHEOPS_REDIS = {redis_server.url!r}")
+    yield project
+    client.delete(NAME)
+    client.close()
+
+
+def test_off_and_on_say_what_is_off_then_and_show_says_it_until_all_is_on(reached: Project) -> None:
+    follows = "every process follows within a second\n"
+    for arguments, off in [
+        (["off", "shop.article"], "shop.Article"),
+        (["off", "shop.*", "contenttypes.ContentType"], "contenttypes.ContentType, shop.*, shop.Article"),
+        (["on", "shop.*"], "contenttypes.ContentType"),
+        (["off", "--all"], "*, contenttypes.ContentType"),
+    ]:
+        done = reached.manage("cachepolicy", *arguments)
+        assert (done.code, done.out, done.err) == (0, f"off now: {off}\n{follows}", "")
+        shown = reached.manage("cachepolicy", "show")
+        assert (shown.code, shown.out.split("\n\n")[-1]) == (0, f"off now: {off}\n")
+    done = reached.manage("cachepolicy", "on", "--all")
+    assert (done.code, done.out, done.err) == (0, f"off now: nothing\n{follows}", "")
+    assert "off now" not in reached.manage("cachepolicy", "show").out
+
+
+def test_off_of_an_unknown_name_and_on_of_what_is_off_by_more_exit_with_1(reached: Project) -> None:
+    unknown = reached.manage("cachepolicy", "off", "shop.Tag", "shop.Artcle")
+    assert (unknown.code, unknown.out) == (1, "")
+    assert unknown.err == "CommandError: nothing here is called `shop.Artcle`; did you mean shop.Article?\n"
+    reached.manage("cachepolicy", "off", "shop.*")
+    kept = reached.manage("cachepolicy", "on", "shop.Tag")
+    assert (kept.code, kept.out, kept.err) == (1, "", "CommandError: shop.Tag is off by shop.*; switch shop.* on\n")
+
+
+def test_off_without_redis_exits_with_2_and_show_says_that_it_is_not_known(project: Project) -> None:
+    project.settings(before='CACHEOPS_REDIS = "redis://127.0.0.1:1/0"')
+    for arguments in (["off", "shop.Tag"], ["on", "--all"]):
+        done = project.manage("cachepolicy", *arguments)
+        assert (done.code, done.out) == (2, "")
+        assert done.err.startswith("CommandError: the off switch is in Redis, which cannot be reached: ")
+    shown = project.manage("cachepolicy", "show")
+    assert (shown.code, shown.err) == (0, "")
+    assert shown.out.endswith("\n\noff now: not known, since Redis cannot be reached\n")
+
+
+@pytest.mark.parametrize("arguments", [[], ["shop.Tag", "--all"]], ids=["nothing", "both"])
+@pytest.mark.parametrize("way", ["off", "on"])
+def test_off_and_on_take_names_or_all(project: Project, way: str, arguments: list[str]) -> None:
+    done = project.manage("cachepolicy", way, *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert "--all" in done.err.splitlines()[-1]
 
 
 # explain
@@ -308,7 +370,8 @@ def test_explain_of_a_function_that_only_time_refreshes(project: Project) -> Non
     )
 
 
-def test_show_lists_functions_below_the_models(project: Project) -> None:
+def test_show_lists_functions_below_the_models(reached: Project) -> None:
+    project = reached
     project.policies(FUNCTIONS)
     shown = project.manage("cachepolicy", "show")
     assert shown.out.endswith("""\

@@ -174,8 +174,11 @@ def _named(pattern: str) -> str:
     for label in known:
         if label.lower() == pattern.lower():
             return label
-    match = did_you_mean(pattern, [*functions, *known])
-    remedy = f"did you mean {match}?" if match else "name app.Model, app.*, functions.NAME or *"
+    candidates = {name: name for name in [*functions, *known]}
+    if "." not in pattern:
+        candidates = {name.partition(".")[2]: name for name in [*labels, *functions]}
+    match = did_you_mean(pattern, candidates)
+    remedy = f"did you mean {candidates[match]}?" if match else "name app.Model, app.*, functions.NAME or *"
     raise SwitchError(f"nothing here is called {quoted(pattern)}; {remedy}")
 
 
