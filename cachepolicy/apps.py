@@ -34,7 +34,8 @@ class CachePolicyConfig(AppConfig):
 @functools.cache
 def _install_runtime() -> None:
     # Imported late: cacheops reads its settings at import.
-    from cachepolicy.runtime import immutable, local_gets
+    from cachepolicy.runtime import immutable, local_gets, seams
 
+    seams.install()
     local_gets.install()
     immutable.install()

@@ -28,6 +28,7 @@ def compile_policies(policies: PolicySet) -> dict[str, Any]:
         "CACHEOPS_INSIDEOUT": True,
         "CACHEOPS_DEGRADE_ON_FAILURE": True,
         "CACHEOPS_CLIENT_CLASS": "cachepolicy.runtime.client.Client",
+        "CACHEOPS_SERIALIZER": "cachepolicy.runtime.entry.Serializer",
     }
 
 

@@ -23,6 +23,9 @@ from django.db.models.query import ModelIterable
 
 from cachepolicy import clock, conf
 from cachepolicy.policies.model import ModelRule
+from cachepolicy.runtime import births, switch
+from cachepolicy.runtime.births import Computation
+from cachepolicy.runtime.freshness import is_fresh
 from cachepolicy.runtime.writes import writes_allowed
 
 __all__ = ["LocalGets", "forget", "install"]
@@ -42,7 +45,7 @@ class _Reading(threading.local):
     """What this thread is reading through the local tier now; one get() may run inside another."""
 
     alias: str = ""
-    born_ns: int | None = None
+    computation: Computation | None = None
     fresh: tuple[Any, Any] | None = None
 
 
@@ -67,19 +70,20 @@ class LocalGets:
         with self._lock:
             entry = self._rows.get(here)
         if entry is not None and now_ns - entry[0] <= _bound_ns(key):
+            births.lowered(entry[0], entry[0])
             return _copy(entry[1])
-        # A miss: the row is as old as this instant, before the database is read.
-        self.reading.born_ns = now_ns
+        # A miss: the row is as old as this instant, before the database is read, or as the snapshot it is read from.
+        self.reading.computation = births.begin(key[1]._meta.label)
         raise KeyError(key)
 
     def __setitem__(self, key: Any, row: Any) -> None:
         here = (self.reading.alias, key)
-        born_ns, self.reading.born_ns = self.reading.born_ns, None
+        computation = self.reading.computation
         self.reading.fresh = (here, row)
-        if born_ns is None:
-            return  # never missed, so its age is unknown
+        if computation is None or computation.refusal is not None:
+            return  # never missed, so that its age is unknown, or read where it may never commit
         with self._lock:
-            self._rows[here] = (born_ns, _copy(row))
+            self._rows[here] = (computation.born_ns, _copy(row))
             self._rows.move_to_end(here)
             while len(self._rows) > self._entries:
                 self._rows.popitem(last=False)
@@ -103,12 +107,14 @@ class LocalGets:
     def reading_from(self, alias: str) -> Iterator[None]:
         """One get() from a database; restores what an outer one was at."""
         reading = self.reading
-        outer = reading.alias, reading.born_ns, reading.fresh
-        reading.alias, reading.born_ns, reading.fresh = alias, None, None
+        outer = reading.alias, reading.computation, reading.fresh
+        reading.alias, reading.computation, reading.fresh = alias, None, None
         try:
             yield
         finally:
-            reading.alias, reading.born_ns, reading.fresh = outer
+            if reading.computation is not None:
+                births.finish(reading.computation)
+            reading.alias, reading.computation, reading.fresh = outer
 
 
 def _copy(row: Any) -> Any:
@@ -148,7 +154,7 @@ def _routed(upstream: Any, local_gets: LocalGets) -> Any:
         if not (profile and profile["local_get"]):
             return upstream(self, *args, **kwargs)
         kept = dict(profile)
-        if writes_allowed(self.model):
+        if writes_allowed(self.model) or is_fresh() or switch.is_off([self.model._meta.db_table]):
             profile.update(local_get=False, ops=frozenset())
         elif _is_plain(self):
             # The database, not Redis: a row that is as old as its timeout there would get the same again here.

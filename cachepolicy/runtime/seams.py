@@ -17,12 +17,8 @@ from cachepolicy.runtime import (
     fills,
     freshness,
     invalidations,
-    known_parents,
-    orm_writes,
-    queryset_keys,
     reads,
     simple_cache,
-    transactions,
 )
 
 __all__ = ["REPLACEMENTS", "install", "taken_out", "verify"]
@@ -44,11 +40,7 @@ REPLACEMENTS: Final = (
     *fills.REPLACEMENTS,
     *invalidations.REPLACEMENTS,
     *simple_cache.REPLACEMENTS,
-    *transactions.REPLACEMENTS,
-    *orm_writes.REPLACEMENTS,
     *dependencies.REPLACEMENTS,
-    *queryset_keys.REPLACEMENTS,
-    *known_parents.REPLACEMENTS,
     *freshness.REPLACEMENTS,
 )
 
@@ -77,7 +69,6 @@ def install() -> None:
         target = getattr(target, name) if name else target
         _upstream.append((target, attribute, getattr(target, attribute)))
         setattr(target, attribute, replaced(getattr(target, attribute)))
-    transactions.install()
 
 
 @contextmanager
