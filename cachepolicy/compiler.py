@@ -8,11 +8,26 @@ from cachepolicy.policies.durations import Duration
 from cachepolicy.policies.model import ModelRule, Off, PolicySet
 from cachepolicy.policies.problems import Problem
 
-__all__ = ["CACHEOPS_VERSION", "compile_policies", "seconds", "unsupported"]
+__all__ = ["CACHEOPS_VERSION", "Bound", "compile_policies", "unsupported"]
 
 # The version whose internals were read and measured; another one is a startup error.
 CACHEOPS_VERSION: Final = "7.2"
 _UNSUPPORTED: Final = "cachepolicy.E005"
+
+
+class Bound(int):
+    """A rule's timeout on its way through cacheops: whole seconds for cacheops, rounded up; `ms` is what is kept."""
+
+    ms: int
+
+    def __new__(cls, timeout: Duration) -> Bound:
+        """The bound of a rule's timeout."""
+        bound = super().__new__(cls, -(-timeout.ms // 1_000))
+        bound.ms = timeout.ms
+        return bound
+
+    def __reduce__(self) -> tuple[type[Bound], tuple[Duration]]:
+        return Bound, (Duration(self.ms),)
 
 
 def compile_policies(policies: PolicySet) -> dict[str, Any]:
@@ -35,16 +50,11 @@ def compile_policies(policies: PolicySet) -> dict[str, Any]:
 def _profile(rule: ModelRule) -> dict[str, Any]:
     return {
         "ops": set(rule.ops.value),
-        "timeout": seconds(rule.timeout.value),
+        "timeout": Bound(rule.timeout.value),
         "lock": rule.lock.value,
         "local_get": rule.local_get.value,
         "db_agnostic": rule.db_agnostic.value,
     }
-
-
-def seconds(timeout: Duration) -> int:
-    """A timeout as cacheops takes it, rounded up: never the promise itself, which the runtime keeps in milliseconds."""
-    return -(-timeout.ms // 1_000)
 
 
 def unsupported(policies: PolicySet) -> list[Problem]:

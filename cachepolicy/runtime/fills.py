@@ -10,6 +10,7 @@ from cacheops.redis import redis_client
 from cacheops.transaction import transaction_states
 
 from cachepolicy import clock, conf, signals
+from cachepolicy.compiler import Bound
 from cachepolicy.runtime import births, scripts
 from cachepolicy.runtime.births import Computation
 from cachepolicy.runtime.dependencies import bound_ms
@@ -17,7 +18,7 @@ from cachepolicy.runtime.entry import pickled, seal
 from cachepolicy.runtime.link import link
 from cachepolicy.runtime.reads import Place
 
-__all__ = ["REPLACEMENTS", "cache_thing", "fill"]
+__all__ = ["REPLACEMENTS", "bounded_ms", "cache_thing", "fill"]
 
 _log: Final = logging.getLogger("cachepolicy")
 _warned: Final[set[str]] = set()
@@ -36,20 +37,18 @@ def cache_thing(
     """Store what a miss has computed, for as long as the call site says within what its tables' rules allow."""
     if expected_checksum == "never match":
         return ""  # keep_fresh's question before the call: the lease answers it for every read
-    longest_ms = bound_ms(frozenset(cond_dnfs))
     computation = births.open_computation()
     if computation is not None and computation.key != cache_key:
         computation = None
     place, dirty = Place(cache_key, prefix, cond_dnfs), transaction_states.is_dirty(dbs)
-    fill(place, data, timeout, longest_ms, dirty=dirty, computation=computation)
+    fill(place, data, bounded_ms(timeout, bound_ms(frozenset(cond_dnfs))), dirty=dirty, computation=computation)
     return None
 
 
 def fill(
     place: Place,
     data: Any,
-    timeout_s: float | None,
-    longest_ms: int | None,
+    ms: int,
     *,
     dirty: bool,
     computation: Computation | None,
@@ -62,13 +61,18 @@ def fill(
     elif computation.refusal is not None:
         reason = computation.refusal
     else:
-        reason = _store(place, data, _bounded_ms(timeout_s, longest_ms), computation)
+        reason = _store(place, data, ms, computation)
     if signals.fill.receivers:
         signals.fill.send_robust(sender=None, key=place.key, stored=not reason, reason=reason)
 
 
-def _bounded_ms(timeout_s: float | None, longest_ms: int | None) -> int:
-    """A call site's timeout, never above its rule's; without one it is the rule's, or `max_staleness`."""
+def bounded_ms(timeout_s: float | None, longest_ms: int | None) -> int:
+    """A rule's timeout as it is; a call site's never above `longest_ms`, or `max_staleness` where that is None.
+
+    0, that is nothing is stored, where neither says how long.
+    """
+    if isinstance(timeout_s, Bound):
+        return timeout_s.ms
     ceiling = conf.policies().max_staleness
     limits = [longest_ms if longest_ms is not None else ceiling.value.ms if ceiling else None]
     limits += [None if timeout_s is None else int(timeout_s * 1000)]

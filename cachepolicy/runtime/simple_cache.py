@@ -16,7 +16,7 @@ from cacheops.transaction import transaction_states
 from django.db import connections
 
 from cachepolicy.runtime import births
-from cachepolicy.runtime.fills import fill
+from cachepolicy.runtime.fills import bounded_ms, fill
 from cachepolicy.runtime.reads import Place, Reading
 
 __all__ = ["REPLACEMENTS"]
@@ -51,7 +51,7 @@ def _set(_upstream: Any) -> Callable[..., None]:
         try:
             # Of any database: what was read for it cannot be told.
             dirty = transaction_states.is_dirty(connections)
-            fill(_place(cache_key), data, timeout, None, dirty=dirty, computation=computation)
+            fill(_place(cache_key), data, bounded_ms(timeout, None), dirty=dirty, computation=computation)
         finally:
             if computation is not None:
                 births.finish(computation)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 from django.db import connections
@@ -55,16 +56,20 @@ class Pause:
 
 
 @contextmanager
-def paused_fill(table: str, pause: Pause, using: str = "default") -> Iterator[None]:
+def paused_fill(table: str, pause: Pause, using: str = "default", number: int = 1) -> Iterator[None]:
     """In this thread, the first SELECT from `table` is executed, then its reader pauses before it has the rows.
+
+    `number` counts such SELECTs from 1; an empty `table` stands for any.
 
     It pauses where the database has already decided what the rows are, so that what it stores is as old as the pause.
     """
 
+    selects = count(1)
+
     def wrapper(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
         result = execute(sql, params, many, context)
         text = sql if isinstance(sql, str) else str(sql)
-        if text.lstrip().upper().startswith("SELECT") and table in text:
+        if text.lstrip().upper().startswith("SELECT") and table in text and next(selects) == number:
             pause.hold()
         return result
 

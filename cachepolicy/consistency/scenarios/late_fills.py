@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from django.db import connections
+from django.test.utils import CaptureQueriesContext
+
 from cachepolicy import clock
 from cachepolicy.consistency.faults import fills, processes, server, transactions
 from cachepolicy.consistency.scenarios.registry import scenario
@@ -48,11 +51,14 @@ def lagging_replica(scene: Scene) -> None:
 @scenario("late_store", by_orm=False, slow=True, of_redis=True)
 def late_store(scene: Scene) -> None:
     """Redis stands still while a reader stores, and executes the store after the reader has given up."""
-    scene.source()
+    with CaptureQueriesContext(connections[scene.row.alias]) as queries:
+        scene.source()
+    selects = sum(query["sql"].startswith("SELECT") for query in queries)
     scene.rig.forget()  # the server knows the script now: a late EVALSHA of one it does not know stores nothing
     pause, found = fills.Pause(), list[object]()
 
-    with scene.another_thread(lambda: found.append(_read_with_a_pause(scene, pause))):
+    # It stops at its last SELECT, so that what Redis is sent next is the store.
+    with scene.another_thread(lambda: found.append(_read_with_a_pause(scene, pause, "", selects))):
         try:
             scene.require(pause.wait_until_reached(), "the reader did not read the database")
             with scene.writing() as value:
@@ -104,9 +110,10 @@ def _require_the_past(scene: Scene, *found: object) -> None:
     scene.require(found == (scene.before,), "the reader did not read the row as it was before the write")
 
 
-def _read_with_a_pause(scene: Scene, pause: fills.Pause) -> object:
+def _read_with_a_pause(scene: Scene, pause: fills.Pause, table: str | None = None, number: int = 1) -> object:
+    table = scene.row.model._meta.db_table if table is None else table
     try:
-        with fills.paused_fill(scene.row.model._meta.db_table, pause, scene.row.alias):
+        with fills.paused_fill(table, pause, scene.row.alias, number):
             return scene.read_late()
     finally:
         pause.over()
