@@ -11,9 +11,9 @@ from typing import Any, Final, NamedTuple
 
 from django.core.exceptions import EmptyResultSet
 
-__all__ = ["Compiled", "compiled", "share", "unshare"]
+__all__ = ["Compiled", "beside", "compiled", "is_shared", "share", "texts_beside", "unshare"]
 
-_SHARED: Final = "_cachepolicy_compiled"
+_SHARED: Final = "_cachepolicy_shared"
 
 
 class Compiled(NamedTuple):
@@ -23,28 +23,59 @@ class Compiled(NamedTuple):
     params: tuple[Any, ...]
 
 
+class _Shared:
+    __slots__ = ("beside", "compiled", "is_compiled", "owner")
+
+    def __init__(self, queryset: Any) -> None:
+        self.owner = id(queryset)
+        self.is_compiled = False
+        self.compiled: Compiled | None = None
+        self.beside: list[str] = []
+
+
 def compiled(queryset: Any) -> Compiled | None:
     """What the queryset asks the database; None where it knows that no row can match. Raises what Django raises."""
-    shared = queryset.__dict__.get(_SHARED)
-    # A deep copy brings its original's along.
-    if shared is not None and shared[0] == id(queryset):
-        if len(shared) == 1:
-            shared.append(_compile(queryset))
-        found: Compiled | None = shared[1]
-        return found
-    return _compile(queryset)
+    shared = _shared(queryset)
+    if shared is None:
+        return _compile(queryset)
+    if not shared.is_compiled:
+        shared.compiled, shared.is_compiled = _compile(queryset), True
+    return shared.compiled
 
 
 def share(querysets: Iterable[Any]) -> None:
     """From here to `unshare` these querysets are compiled once; they must not change in between."""
     for queryset in querysets:
-        queryset.__dict__[_SHARED] = [id(queryset)]
+        queryset.__dict__[_SHARED] = _Shared(queryset)
 
 
 def unshare(querysets: Iterable[Any]) -> None:
     """The end of what `share` began."""
     for queryset in querysets:
         queryset.__dict__.pop(_SHARED, None)
+
+
+def is_shared(queryset: Any) -> bool:
+    """Whether it is between `share` and `unshare`."""
+    return _shared(queryset) is not None
+
+
+def beside(queryset: Any, sql: str) -> None:
+    """This SQL is part of what the queryset will ask, and not of its own."""
+    if (shared := _shared(queryset)) is not None:
+        shared.beside.append(sql)
+
+
+def texts_beside(queryset: Any) -> Iterable[str]:
+    """What `beside` was told."""
+    shared = _shared(queryset)
+    return shared.beside if shared is not None else ()
+
+
+def _shared(queryset: Any) -> _Shared | None:
+    found: _Shared | None = queryset.__dict__.get(_SHARED)
+    # A deep copy brings its original's along.
+    return found if found is not None and found.owner == id(queryset) else None
 
 
 def _compile(queryset: Any) -> Compiled | None:

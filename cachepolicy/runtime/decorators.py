@@ -11,13 +11,13 @@ from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar, cast
 
 import cacheops
+import cacheops.query
 from cacheops.transaction import transaction_states
 from django.apps import apps
 from django.db import connections, models
 from django.db.models.manager import BaseManager
 
 from cachepolicy import conf
-from cachepolicy.compiler import seconds
 from cachepolicy.exceptions import PolicyError, UnsupportedFunctionError
 from cachepolicy.policies.durations import Duration
 from cachepolicy.policies.model import CallRule
@@ -42,10 +42,11 @@ def cached_as(
     """Cache a function until one of its models is written, for no longer than its rule's timeout.
 
     `samples` is the name of a rule in `functions:`, or models, instances and querysets as in cacheops. `timeout`
-    (seconds, "30s" or a timedelta) may shorten the rule's, never lengthen it. `extra` is a value, or a function of
-    the arguments, that the key depends on too. With `keep_fresh` a result computed while a write came between is
-    returned and not stored. Raises PolicyError for an unknown rule or a model without one, UnsupportedFunctionError
-    for an async function or a generator, and at the call CacheKeyError for an argument without a certain key.
+    (seconds, "30s" or a timedelta) may shorten the rule's, never lengthen it. An argument counts by type and value, a
+    model instance by what it holds. `extra` is a value, or a function of the arguments, that the key depends on too.
+    With `keep_fresh` a result computed while a write came between is returned and not stored. Raises PolicyError for
+    an unknown rule or a model without one, UnsupportedFunctionError for an async function or a generator, and at the
+    call CacheKeyError for an argument without a certain key.
     """
     if not samples:
         raise TypeError("cached_as needs the name of a rule in `functions:`, or the models it depends on")
@@ -66,10 +67,10 @@ def cached_as(
 
     def upstream(function: Callable[[_Call], Any]) -> Callable[[_Call], Any]:
         # keep_fresh makes cacheops create the stamps before the call, so a write during it refuses the fill.
-        decorator = cacheops.cached_as(*_querysets(resolve()), timeout=bound_s, lock=lock, keep_fresh=keep_fresh)
+        decorator = cacheops.query.cached_as(*_querysets(resolve()), timeout=bound_s, lock=lock, keep_fresh=keep_fresh)
         return cast("Callable[[_Call], Any]", decorator(function))
 
-    return lambda function: _Cached(function, upstream, extra).wrapper
+    return lambda function: _Cached(function, upstream, extra, bound_s).wrapper
 
 
 def cached(
@@ -78,7 +79,8 @@ def cached(
     """Cache a function for the timeout of a rule in `functions:`, or for `timeout` under `max_staleness`.
 
     Only time refreshes it; calls inside a transaction that has written are not cached. The wrapper has
-    `invalidate(*args, **kwargs)`. Arguments and errors are as for cached_as; without a rule a timeout is required.
+    `invalidate(*args, **kwargs)`, for the call with just these arguments: an instance counts by what it holds, so pass
+    one that holds the same. Arguments and errors are as for cached_as; without a rule a timeout is required.
     """
     if callable(name) or (name is None and timeout is None):
         raise TypeError('cached needs the name of a rule, as in @cached("rates"), or a timeout, as in timeout="30s"')
@@ -98,7 +100,7 @@ def cached(
     def upstream(function: Callable[[_Call], Any]) -> Callable[[_Call], Any]:
         return cast("Callable[[_Call], Any]", cacheops.cached(timeout=bound_s)(function))
 
-    return lambda function: _Cached(function, upstream, extra).invalidated_by_hand()
+    return lambda function: _Cached(function, upstream, extra, bound_s).invalidated_by_hand()
 
 
 def _querysets(samples: list[Any]) -> list[Any]:
@@ -150,8 +152,9 @@ class _Cached:
         function: Callable[..., Any],
         upstream: Callable[[Callable[[_Call], Any]], Callable[[_Call], Any]],
         extra: Any,
+        bound_s: float,
     ) -> None:
-        self._function, self._keys = function, CallKeys(_supported(function))
+        self._function, self._keys = function, CallKeys(_supported(function), bound_s)
         self._upstream, self._extra = upstream, extra
         self._building = threading.Lock()
         self._cacheable: Callable[[_Call], Any] | None = None
@@ -241,22 +244,23 @@ def _bound_of(sample: Any) -> Duration:
     return rule.timeout.value
 
 
-def _seconds_within(timeout: Timeout | None, longest: Duration) -> int:
-    """A call site's timeout in seconds, never above the rule's."""
+def _seconds_within(timeout: Timeout | None, longest: Duration) -> float:
+    """A call site's timeout in seconds, never above the rule's; whole ones as an int."""
     if timeout is None:
-        return seconds(longest)
-    if isinstance(timeout, str):
-        asked = seconds(Duration.parse(timeout))
+        asked_ms = longest.ms
+    elif isinstance(timeout, str):
+        asked_ms = Duration.parse(timeout).ms
     elif isinstance(timeout, Duration):
-        asked = seconds(timeout)
+        asked_ms = timeout.ms
     else:
         exact = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-        asked = int(exact)
-        if isinstance(timeout, bool) or exact != asked or asked <= 0:
+        asked_ms = int(exact) * 1_000
+        if isinstance(timeout, bool) or exact * 1_000 != asked_ms or asked_ms <= 0:
             raise ValueError(
                 f"timeout={timeout!r}: give whole seconds, at least 1; to cache nothing, drop the decorator"
             )
-    return min(asked, seconds(longest))
+    whole, rest = divmod(min(asked_ms, longest.ms), 1_000)
+    return whole if not rest else whole + rest / 1_000
 
 
 def _problem(origin: Origin, path: str, what: str, remedy: str) -> PolicyError:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from cacheops import tree
 
 from cachepolicy.runtime import conditions
-from cachepolicy.runtime.compilations import compiled
+from cachepolicy.runtime.compilations import compiled, texts_beside
 from cachepolicy.runtime.tables import (
     Mention,
     bound_ms,
@@ -45,6 +45,11 @@ def dnfs(queryset: Any) -> dict[str, list[Conjunction]]:
             result[table] = _whole()
         else:
             result[table] = _certain(table, found[table], said)
+    for sql in texts_beside(queryset):
+        more = mention(sql)
+        for table in more.tables:
+            if more.is_nested or table not in result:
+                result[table] = _whole()
     for table in tuple(result):
         for heir in heirs(table):
             result.setdefault(heir, _whole())

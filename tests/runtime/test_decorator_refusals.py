@@ -145,7 +145,7 @@ def test_a_timeout_that_is_no_whole_number_of_seconds_is_refused(policies: None,
         cached_as(Article, timeout=timeout)
 
 
-@pytest.mark.parametrize("timeout", ["5", "500ms", "", "0s"])
+@pytest.mark.parametrize("timeout", ["5", "", "0s"])
 def test_a_timeout_that_is_no_duration_is_refused(policies: None, timeout: str) -> None:
     with pytest.raises(ValueError, match=r"whole|unit|zero"):
         cached_as(Article, timeout=timeout)

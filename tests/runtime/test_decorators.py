@@ -135,6 +135,36 @@ def test_methods_of_different_instances_have_values_of_their_own(policies: None)
     assert (Shelf.static(1), Shelf.static(1), Shelf.static(2)) == (3, 3, 4)
 
 
+def test_an_old_copy_of_a_row_never_decides_what_others_read(policies: None) -> None:
+    @cached_as("by_rule")
+    def title(tag: Tag) -> str:
+        call()
+        return tag.name
+
+    tag = Tag.objects.create(name="Elections", slug="elections")
+    Tag.objects.filter(pk=tag.pk).invalidated_update(name="Votes")  # type: ignore[attr-defined]
+    old, edited, new = tag, Tag.objects.get(pk=tag.pk), Tag.objects.get(pk=tag.pk)
+    edited.name = "unsaved"
+    assert [title(each) for each in (old, edited, new, old)] == ["Elections", "unsaved", "Votes", "Elections"]
+    assert len(CALLS) == 3
+    assert title(Tag.objects.get(pk=tag.pk)) == "Votes"
+    assert len(CALLS) == 3
+
+
+def test_invalidate_takes_an_instance_that_holds_the_same(policies: None) -> None:
+    @cached("timed")
+    def function(tag: Tag) -> int:
+        return call(tag)
+
+    tag = Tag.objects.create(name="Elections", slug="elections")
+    assert (function(tag), function(Tag.objects.get(pk=tag.pk))) == (1, 1)
+    tag.name = "Votes"
+    function.invalidate(tag)  # type: ignore[attr-defined]
+    assert function(Tag.objects.get(pk=tag.pk)) == 1
+    function.invalidate(Tag.objects.get(pk=tag.pk))  # type: ignore[attr-defined]
+    assert function(Tag.objects.get(pk=tag.pk)) == 2
+
+
 def test_extra_is_part_of_the_key(policies: None) -> None:
     @cached_as("by_rule", extra=lambda *_: CURRENT["language"])
     def function() -> int:

@@ -19,7 +19,7 @@ from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy
 from hypothesis import given
 from hypothesis import strategies as st
-from news.models import Article, Country, Tag
+from news.models import Article, Author, Category, Country, Tag
 
 from cachepolicy import CacheKeyError
 from cachepolicy.runtime.keys import CallKeys
@@ -138,6 +138,80 @@ def test_model_instances_are_told_apart_by_table_row_and_database() -> None:
     assert len(keys) == 8
 
 
+def _loaded(model: Any, **fields: Any) -> Any:
+    return model.from_db("default", list(fields), list(fields.values()))
+
+
+def test_an_instance_is_told_by_what_it_holds_so_that_an_old_copy_never_decides_what_others_read() -> None:
+    new, old, edited, other = (_loaded(Category, id=1, name="World", slug=slug) for slug in ("w", "old", "w", "w"))
+    edited.name = "unsaved"
+    assert len({key(new), key(old), key(edited)}) == 3
+    assert key(new) == key(other)
+
+
+def test_an_instance_with_deferred_fields_is_told_by_those_it_holds() -> None:
+    whole = _loaded(Category, id=1, name="World", slug="w")
+    part = _loaded(Category, id=1, slug="w")
+    assert part.get_deferred_fields() == {"name"}
+    assert key(part) == key(_loaded(Category, id=1, slug="w")) != key(whole)
+    assert part.get_deferred_fields() == {"name"}, "making the key must not ask the database"
+
+
+def test_an_instance_is_told_by_the_related_rows_that_it_was_loaded_with() -> None:
+    def article(author: str) -> Any:
+        row = _loaded(Article, id=1, title="T", author_id=1)
+        row.author = _loaded(Author, id=1, name=author, country_id="FR")
+        return row
+
+    assert key(article("new")) == key(article("new"))
+    assert key(article("new")) != key(article("old"))
+    assert key(article("new")) != key(_loaded(Article, id=1, title="T", author_id=1))
+    annotated = _loaded(Article, id=1, title="T", author_id=1)
+    annotated.comments = 3
+    assert key(annotated) != key(_loaded(Article, id=1, title="T", author_id=1))
+
+
+def test_a_prefetched_row_may_hold_its_parent_again() -> None:
+    def category(title: str) -> Any:
+        parent = _loaded(Category, id=1, name="World", slug="w")
+        child = _loaded(Article, id=1, title=title, category_id=1)
+        child.category = parent
+        rows = Article.objects.filter(category=1)
+        rows._result_cache = [child]  # type: ignore[attr-defined]
+        parent._prefetched_objects_cache = {"articles": rows}
+        return parent
+
+    assert key(category("T")) == key(category("T")) != key(category("old"))
+
+
+def test_what_is_no_part_of_a_row_does_not_count() -> None:
+    plain, with_request = (_loaded(Category, id=1, name="World", slug="w") for _ in range(2))
+    with_request.request, with_request._private = object(), 1
+    assert key(plain) == key(with_request)
+
+
+def test_a_queryset_that_holds_rows_is_told_by_them() -> None:
+    def rows(*titles: str) -> Any:
+        queryset = Article.objects.filter(category=1)
+        queryset._result_cache = [_loaded(Article, id=1, title=title) for title in titles]  # type: ignore[attr-defined]
+        return queryset
+
+    assert key(rows("T")) == key(rows("T"))
+    assert len({key(rows("T")), key(rows("old")), key(rows()), key(Article.objects.filter(category=1))}) == 4
+
+
+def test_a_queryset_of_a_relation_is_told_by_the_parent_in_memory() -> None:
+    parents = [_loaded(Category, id=1, name=name, slug="w") for name in ("World", "unsaved")]
+    one, other = (parent.articles.all() for parent in parents)
+    assert key(one) != key(other)
+    assert key(one) == key(_loaded(Category, id=1, name="World", slug="w").articles.all())
+
+
+def test_another_bound_is_another_key() -> None:
+    keys = {CallKeys(function, bound_s).key((), {}) for bound_s in (None, 30, 60, 0.5)}
+    assert len(keys) == 4
+
+
 def test_an_unsaved_instance_has_no_key() -> None:
     with pytest.raises(CacheKeyError) as refusal:
         key(Article(title="Not yet"))
@@ -208,9 +282,10 @@ def test_a_lazy_object_is_keyed_as_what_it_stands_for() -> None:
         instance._state.adding, instance._state.db = False, "default"
         return instance
 
-    lazy = [SimpleLazyObject(lambda model=model: row(model)) for model in (Article, Tag)]
+    rows = [row(Category), row(Tag)]
+    lazy = [SimpleLazyObject(lambda instance=instance: instance) for instance in rows]
     assert key(lazy[0]) != key(lazy[1])
-    assert key(lazy[0]) == key(row(Article))
+    assert key(lazy[0]) == key(row(Category)) == key(rows[0])
     assert key(SimpleLazyObject(AnonymousUser)) == key(AnonymousUser())
 
 
