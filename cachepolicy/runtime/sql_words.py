@@ -1,10 +1,10 @@
-"""SQL's own words, as data: functions that change nothing, what may stand before a parenthesis, harmless PRAGMAs."""
+"""SQL's own words, as data: functions that change nothing, what may stand before a parenthesis, transactions."""
 
 from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["PRAGMAS", "PURE_FUNCTIONS", "SYNTAX"]
+__all__ = ["ACCESS", "BEGINNING", "ENDING", "ISOLATION", "PRAGMAS", "PURE_FUNCTIONS", "SYNTAX"]
 
 _AGGREGATES: Final = """
     any_value array_agg avg bit_and bit_or bit_xor bitxor bool_and bool_or corr count covar_pop covar_samp cume_dist
@@ -92,173 +92,45 @@ PURE_FUNCTIONS: Final = frozenset(
 )
 
 # No function is called by these: operators, clauses, and types with a length.
-SYNTAX: Final = frozenset(
-    [
-        "all",
-        "and",
-        "any",
-        "as",
-        "between",
-        "by",
-        "case",
-        "cast",
-        "cube",
-        "desc",
-        "distinct",
-        "do",
-        "else",
-        "end",
-        "escape",
-        "except",
-        "excluded",
-        "exists",
-        "filter",
-        "for",
-        "from",
-        "full",
-        "group",
-        "having",
-        "in",
-        "index",
-        "inner",
-        "intersect",
-        "interval",
-        "into",
-        "is",
-        "join",
-        "key",
-        "lateral",
-        "left",
-        "like",
-        "limit",
-        "materialized",
-        "minus",
-        "natural",
-        "not",
-        "offset",
-        "on",
-        "only",
-        "or",
-        "order",
-        "outer",
-        "over",
-        "partition",
-        "recursive",
-        "returning",
-        "right",
-        "rollup",
-        "row",
-        "select",
-        "set",
-        "sets",
-        "similar",
-        "some",
-        "straight_join",
-        "table",
-        "then",
-        "to",
-        "union",
-        "unique",
-        "use",
-        "using",
-        "value",
-        "values",
-        "when",
-        "where",
-        "window",
-        "with",
-        "within",
-        "zone",
-        "bigint",
-        "binary",
-        "bit",
-        "bool",
-        "character",
-        "datetime",
-        "dec",
-        "decimal",
-        "double",
-        "enum",
-        "float",
-        "int",
-        "integer",
-        "mediumint",
-        "national",
-        "nchar",
-        "numeric",
-        "nvarchar",
-        "real",
-        "serial",
-        "signed",
-        "smallint",
-        "text",
-        "timestamptz",
-        "timetz",
-        "tinyint",
-        "unsigned",
-        "varbinary",
-        "varbit",
-        "varchar",
-        "varying",
-    ]
-)
+_SYNTAX: Final = """
+    all and any as between by case cast cube desc distinct do else end escape except excluded exists filter for from
+    full group having in index inner intersect interval into is join key lateral left like limit materialized minus
+    natural not offset on only or order outer over partition recursive returning right rollup row select set sets
+    similar some straight_join table then to union unique use using value values when where window with within zone
+    bigint binary bit bool character datetime dec decimal double enum float int integer mediumint national nchar
+    numeric nvarchar real serial signed smallint text timestamptz timetz tinyint unsigned varbinary varbit varchar
+    varying
+"""
+SYNTAX: Final = frozenset(_SYNTAX.split())
 
 # They tell something, or set what no stored row depends on.
-PRAGMAS: Final = frozenset(
-    [
-        "analysis_limit",
-        "application_id",
-        "automatic_index",
-        "busy_timeout",
-        "cache_size",
-        "cache_spill",
-        "case_sensitive_like",
-        "cell_size_check",
-        "checkpoint_fullfsync",
-        "collation_list",
-        "compile_options",
-        "data_version",
-        "database_list",
-        "defer_foreign_keys",
-        "encoding",
-        "foreign_key_check",
-        "foreign_key_list",
-        "foreign_keys",
-        "freelist_count",
-        "fullfsync",
-        "function_list",
-        "hard_heap_limit",
-        "index_info",
-        "index_list",
-        "index_xinfo",
-        "integrity_check",
-        "journal_mode",
-        "journal_size_limit",
-        "legacy_alter_table",
-        "max_page_count",
-        "mmap_size",
-        "module_list",
-        "optimize",
-        "page_count",
-        "page_size",
-        "pragma_list",
-        "query_only",
-        "quick_check",
-        "recursive_triggers",
-        "reverse_unordered_selects",
-        "secure_delete",
-        "shrink_memory",
-        "soft_heap_limit",
-        "stats",
-        "synchronous",
-        "table_info",
-        "table_list",
-        "table_xinfo",
-        "temp_store",
-        "threads",
-        "trusted_schema",
-        "user_version",
-        "wal_autocheckpoint",
-        "wal_checkpoint",
-    ]
-)
+_PRAGMAS: Final = """
+    analysis_limit application_id automatic_index busy_timeout cache_size cache_spill case_sensitive_like
+    cell_size_check checkpoint_fullfsync collation_list compile_options data_version database_list
+    defer_foreign_keys encoding foreign_key_check foreign_key_list foreign_keys freelist_count fullfsync
+    function_list hard_heap_limit index_info index_list index_xinfo integrity_check journal_mode journal_size_limit
+    legacy_alter_table max_page_count mmap_size module_list optimize page_count page_size pragma_list query_only
+    quick_check recursive_triggers reverse_unordered_selects secure_delete shrink_memory soft_heap_limit stats
+    synchronous table_info table_list table_xinfo temp_store threads trusted_schema user_version wal_autocheckpoint
+    wal_checkpoint
+"""
+PRAGMAS: Final = frozenset(_PRAGMAS.split())
+
+_BEGINNING: Final = """
+    begin committed concurrent consistent deferrable deferred exclusive immediate isolation level not only read
+    repeatable serializable snapshot start tran transaction uncommitted with work write
+"""
+_ENDING: Final = "abort and chain commit end no release rollback tran transaction work"
+_ACCESS: Final = "deferrable local not only read session set transaction write"
+_ISOLATION: Final = """
+    characteristics completion_type default_transaction_isolation isolation transaction transaction_isolation
+    tx_isolation
+"""
+
+# Of BEGIN and START TRANSACTION, of their ends, and of SET TRANSACTION without an isolation level.
+BEGINNING: Final = frozenset(_BEGINNING.split())
+ENDING: Final = frozenset(_ENDING.split())
+ACCESS: Final = frozenset(_ACCESS.split())
+
+# What SET names where it changes isolation, or what COMMIT does.
+ISOLATION: Final = frozenset(_ISOLATION.split())

@@ -21,9 +21,9 @@ from cachepolicy.runtime.sql_tokens import (
     statements_of,
     words_of,
 )
-from cachepolicy.runtime.sql_words import PRAGMAS, PURE_FUNCTIONS, SYNTAX
+from cachepolicy.runtime.sql_words import ACCESS, BEGINNING, ENDING, ISOLATION, PRAGMAS, PURE_FUNCTIONS, SYNTAX
 
-__all__ = ["Statement", "classify"]
+__all__ = ["READ", "Statement", "classify", "words_of"]
 
 _CACHED: Final = 2048
 _LONGEST_CACHED: Final = 4096
@@ -50,52 +50,10 @@ class Statement:
     calls: frozenset[str] = frozenset()
 
 
-_READ: Final = Statement()
+READ: Final = Statement()
 _MODIFYING: Final = frozenset({"insert", "update", "delete", "merge", "replace", "upsert"})
 _QUERIES: Final = frozenset({"select", "values", "table", "with"})
 _HARMLESS: Final = frozenset({"show", "fetch", "move", "close", "listen", "unlisten", "notify", "help"})
-_BEGINNING: Final = frozenset(
-    [
-        "begin",
-        "start",
-        "transaction",
-        "work",
-        "tran",
-        "deferred",
-        "immediate",
-        "exclusive",
-        "concurrent",
-        "isolation",
-        "level",
-        "read",
-        "write",
-        "only",
-        "serializable",
-        "repeatable",
-        "committed",
-        "uncommitted",
-        "not",
-        "deferrable",
-        "with",
-        "consistent",
-        "snapshot",
-    ]
-)
-_ENDING: Final = frozenset(
-    ["commit", "end", "rollback", "abort", "work", "transaction", "tran", "and", "no", "chain", "release"]
-)
-_ISOLATION: Final = frozenset(
-    [
-        "transaction",
-        "isolation",
-        "tx_isolation",
-        "transaction_isolation",
-        "default_transaction_isolation",
-        "characteristics",
-        "completion_type",
-    ]
-)
-_ACCESS: Final = frozenset(["set", "session", "local", "transaction", "read", "only", "write", "not", "deferrable"])
 _XA: Final = {"start": "begin", "begin": "begin", "commit": "commit", "rollback": "rollback"}
 _AFTER_A_SOLE_TABLE: Final = frozenset({"set", "where", "values", "select", "default", "returning", "order", "limit"})
 
@@ -146,7 +104,7 @@ _cached = functools.lru_cache(_CACHED)(_classified)
 def _together(statements: list[Statement]) -> Statement:
     """Several statements of one text, which is a write whatever they are."""
     if len(statements) < 2:
-        return statements[0] if statements else _READ
+        return statements[0] if statements else READ
     return Statement(
         writes=True,
         tables=frozenset().union(*(each.tables for each in statements)),
@@ -185,7 +143,7 @@ def _one(tokens: list[Token], text: str, vendor: str) -> Statement:
     if verb in _QUERIES:
         return _query(tokens)
     if verb in _HARMLESS:
-        return _READ
+        return READ
     if verb in ("explain", "describe", "desc"):
         return _explain(tokens, text, vendor)
     if verb == "pragma":
@@ -196,13 +154,13 @@ def _one(tokens: list[Token], text: str, vendor: str) -> Statement:
         return _query(tokens[next(i for i, token in enumerate(tokens) if token.word == "for") :])
     if verb in ("savepoint", "release"):
         return Statement(savepoint=("set" if verb == "savepoint" else "release", tokens[-1].word))
-    if (verb == "begin" or words[:2] == ["start", "transaction"]) and _BEGINNING.issuperset(words):
+    if (verb == "begin" or words[:2] == ["start", "transaction"]) and BEGINNING.issuperset(words):
         settled = {"isolation", "snapshot"}.isdisjoint(words)
         uncommitted = "uncommitted" in words
         return Statement(control="begin", unsettles=not settled, commits=may_commit, uncommitted=uncommitted)
     if verb in ("rollback", "abort") and "to" in words:
         return Statement(savepoint=("back", tokens[-1].word))
-    if verb in ("commit", "end", "rollback", "abort") and _ENDING.issuperset(words) and len(words) == len(tokens):
+    if verb in ("commit", "end", "rollback", "abort") and ENDING.issuperset(words) and len(words) == len(tokens):
         if "chain" in words and "no" not in words:
             return Statement(control="begin", commits=True)
         return Statement(control="commit" if verb in ("commit", "end") else "rollback")
@@ -211,7 +169,7 @@ def _one(tokens: list[Token], text: str, vendor: str) -> Statement:
     if words[:2] == ["prepare", "transaction"]:
         return Statement(control="commit")
     if verb == "copy" and "to" in words and not _names_what_it_reads(tokens):
-        return _READ
+        return READ
     if verb in _MODIFYING:
         return Statement(writes=True, tables=_targets(tokens, verb))
     # What runs may stand in a literal, as in DO or EXECUTE IMMEDIATE.
@@ -222,7 +180,7 @@ def _query(tokens: list[Token]) -> Statement:
     if any(_modifies(tokens, i) for i in range(len(tokens))):
         return Statement(writes=True, tables=frozenset(token.word for token in tokens))
     calls = _unknown_calls(tokens)
-    return Statement(writes=True, calls=calls) if calls else _READ
+    return Statement(writes=True, calls=calls) if calls else READ
 
 
 def _modifies(tokens: list[Token], i: int) -> bool:
@@ -283,7 +241,7 @@ def _names_what_it_reads(tokens: list[Token]) -> bool:
 
 def _explain(tokens: list[Token], text: str, vendor: str) -> Statement:
     if not any(token.word in ("analyze", "analyse") for token in tokens):
-        return _READ
+        return READ
     verbs = _MODIFYING | _QUERIES | {"execute", "create", "declare", "call", "refresh"}
     start = next((i for i, token in enumerate(tokens) if i and token.word in verbs and not token.quoted), None)
     return Statement(writes=True) if start is None else _one(tokens[start:], text, vendor)
@@ -293,7 +251,7 @@ def _pragma(tokens: list[Token]) -> Statement:
     named = tokens[2] if len(tokens) > 2 and tokens[2].qualified else tokens[1] if len(tokens) > 1 else tokens[0]
     if named.word == "read_uncommitted":
         return Statement(unsettles=True, uncommitted=True)
-    return _READ if named.word in PRAGMAS else Statement(writes=True, tables=frozenset(each.word for each in tokens))
+    return READ if named.word in PRAGMAS else Statement(writes=True, tables=frozenset(each.word for each in tokens))
 
 
 def _set(tokens: list[Token], words: list[str]) -> Statement:
@@ -303,9 +261,9 @@ def _set(tokens: list[Token], words: list[str]) -> Statement:
     calls = _unknown_calls(tokens)
     if words[:2] in (["set", "statement"], ["set", "password"]):
         return Statement(writes=True, tables=frozenset(everything), commits=True)
-    if _ISOLATION.isdisjoint(everything) and words[:2] != ["reset", "all"]:
+    if ISOLATION.isdisjoint(everything) and words[:2] != ["reset", "all"]:
         return Statement(writes=bool(calls), calls=calls)
-    if not everything - _ACCESS:
-        return _READ
+    if not everything - ACCESS:
+        return READ
     known = "serializable" in words or {"repeatable", "read"} <= everything or {"read", "committed"} <= everything
     return Statement(unsettles=True, uncommitted=not known or "uncommitted" in everything, writes=bool(calls))

@@ -1,0 +1,63 @@
+"""Which tables' writes are accounted for row by row, so that a statement that names them needs no more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final
+
+from cacheops import no_invalidation
+
+from cachepolicy.runtime.dependencies import known_tables
+
+__all__ = ["accounted", "left_to_invalidate"]
+
+_accounted: ContextVar[frozenset[str]] = ContextVar("cachepolicy_accounted", default=frozenset())
+_SEPARATORS: Final = str.maketrans({'"': " ", "`": " ", ".": " "})
+
+
+@contextmanager
+def accounted(*tables: str) -> Iterator[None]:
+    """Statements inside that write to these tables are made up for by whoever says so here."""
+    token = _accounted.set(_accounted.get().union(tables))
+    try:
+        yield
+    finally:
+        _accounted.reset(token)
+
+
+def left_to_invalidate(words: frozenset[str]) -> frozenset[str]:
+    """The tables among a statement's words that must be invalidated whole."""
+    if not words or no_invalidation.active:
+        return frozenset()
+    names = _named(words)
+    return names - _accounted.get() if names else names
+
+
+def _named(words: Iterable[str]) -> frozenset[str]:
+    tables = known_tables()
+    if _index.tables is not tables or _index.size != len(tables):
+        _index.build(tables)
+    by_name = _index.by_name
+    return frozenset().union(*(by_name[word] for word in words if word in by_name))
+
+
+class _Index:
+    """Tables by their names as statements write them: in lower case, without a schema."""
+
+    tables: object = None
+    size = 0
+    by_name: dict[str, set[str]] = {}
+
+    def build(self, tables: Iterable[str]) -> None:
+        by_name: dict[str, set[str]] = {}
+        size = 0
+        for table in tables:
+            size += 1
+            by_name.setdefault(table.lower(), set()).add(table)
+            by_name.setdefault(table.lower().translate(_SEPARATORS).split()[-1], set()).add(table)
+        self.tables, self.size, self.by_name = tables, size, by_name
+
+
+_index: Final = _Index()

@@ -1,0 +1,270 @@
+"""Writes of the ORM: which of them cacheops invalidates row by row, and completely, so that their tables need not be.
+
+Every other write through Django invalidates the tables that its statement names, after the commit. Row by row is enough
+only where the rows before and after are both known: the scopes below hold exactly such a statement each, and no signal
+handler of the application's.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final
+
+from cacheops.conf import settings as cacheops_settings
+from cacheops.query import _old_objs
+from cacheops.utils import family_has_profile
+from django.db import connections, router
+from django.db.models import Model
+
+from cachepolicy import conf
+from cachepolicy.runtime import invalidations, relation_writes
+from cachepolicy.runtime.accounting import accounted
+from cachepolicy.runtime.connection_state import state_of
+from cachepolicy.runtime.freshness import fresh
+from cachepolicy.runtime.relation_writes import writes_through
+
+__all__ = ["REPLACEMENTS", "invalidates"]
+
+Upstream = Callable[..., Any]
+
+# The model whose rows invalidated_update() sees to.
+_updating: ContextVar[type[Model] | None] = ContextVar("cachepolicy_invalidated_update", default=None)
+# What Collector sets to NULL is no update() of the application's.
+_collecting: ContextVar[bool] = ContextVar("cachepolicy_collector", default=False)
+
+
+@contextmanager
+def invalidates(*models: type[Model], using: str | None = None) -> Iterator[None]:
+    """Invalidate these models' tables after the block: for writes that neither the ORM nor a cursor of Django's makes.
+
+        with invalidates(Article):
+            copy_from_a_file_by_the_drivers_own_cursor()
+
+    Inside a transaction it is done after the commit, and reads are not cached until then; after a rollback it is not
+    done at all. It is done also where the block raises. `using` names the database that is written to, else each
+    model's router does. Raises TypeError for what is no model class with a table, and where none is given.
+    """
+    if not models:
+        raise TypeError("invalidates() takes the model classes that the block writes, as in invalidates(Article)")
+    tables: dict[str, set[str]] = {}
+    for model in models:
+        if not (isinstance(model, type) and issubclass(model, Model)) or model._meta.abstract:
+            raise TypeError(
+                f"invalidates() takes model classes with a table, as in invalidates(Article), not {model!r}"
+            )
+        concrete: Any = model._meta.concrete_model
+        family = {concrete._meta.db_table, *(parent._meta.db_table for parent in concrete._meta.all_parents)}
+        tables.setdefault(using or router.db_for_write(model), set()).update(family)
+    _mark_dirty(tables)
+    try:
+        yield
+    finally:
+        _mark_dirty(tables)
+        for alias, names in tables.items():
+            connection: Any = connections[alias]
+            state_of(connection).push(connection, frozenset(names))
+
+
+def _mark_dirty(aliases: Any) -> None:
+    for alias in aliases:
+        connection: Any = connections[alias]
+        if state_of(connection).inside(connection):
+            state_of(connection).dirty = True
+
+
+@contextmanager
+def _sent_together(alias: str) -> Iterator[None]:
+    """Invalidations of the block go out in one round trip; until then nothing is served from the cache here."""
+    connection: Any = connections[alias]
+    state = state_of(connection)
+    if state.inside(connection):
+        yield  # its commit sends them
+        return
+    state.unsent += 1
+    try:
+        with invalidations.batch():
+            yield
+    finally:
+        state.unsent = max(state.unsent - 1, 0)  # a fork inside has reset it
+
+
+def _save_base(upstream: Upstream) -> Upstream:
+    """Model.save_base: the row as it was is read from the database, whatever the cache holds."""
+
+    @functools.wraps(upstream)
+    def save_base(self: Any, raw: Any = False, force_insert: Any = False, force_update: Any = False,
+                  using: Any = None, update_fields: Any = None) -> Any:  # fmt: skip
+        using = using or router.db_for_write(self.__class__, instance=self)
+        if not _is_cacheops(type(self)):
+            return upstream(self, raw, force_insert, force_update, using, update_fields)
+        with fresh():
+            if self._meta.concrete_model._meta.parents:  # it saves in a transaction
+                return upstream(self, raw, force_insert, force_update, using, update_fields)
+            with _sent_together(using):
+                return upstream(self, raw, force_insert, force_update, using, update_fields)
+
+    return save_base
+
+
+def _do_update(upstream: Upstream) -> Upstream:
+    """Model._do_update: save()'s UPDATE."""
+
+    @functools.wraps(upstream)
+    def _do_update(self: Any, base_qs: Any, using: str, *args: Any, **kwargs: Any) -> Any:
+        old = _old_objs.__dict__.get((type(self), self.pk))
+        if old is None or self._state.adding or old.get_deferred_fields() or not _is_row_known(self, base_qs.model):
+            return upstream(self, base_qs, using, *args, **kwargs)
+        with accounted(base_qs.model._meta.db_table):
+            return upstream(self, base_qs, using, *args, **kwargs)
+
+    return _do_update
+
+
+def _do_insert(upstream: Upstream) -> Upstream:
+    """Model._do_insert: save()'s INSERT."""
+
+    @functools.wraps(upstream)
+    def _do_insert(self: Any, manager: Any, *args: Any, **kwargs: Any) -> Any:
+        if not _is_row_known(self, manager.model):
+            return upstream(self, manager, *args, **kwargs)
+        with accounted(manager.model._meta.db_table):
+            return upstream(self, manager, *args, **kwargs)
+
+    return _do_insert
+
+
+def _delete_batch(upstream: Upstream) -> Upstream:
+    """DeleteQuery.delete_batch: Collector's DELETE of instances it has at hand, each of which gets its signal."""
+
+    @functools.wraps(upstream)
+    def delete_batch(self: Any, *args: Any, **kwargs: Any) -> Any:
+        model = self.model
+        if writes_through.get() is not model and (model._meta.auto_created or not _is_complete(model)):
+            return upstream(self, *args, **kwargs)
+        with accounted(model._meta.db_table):
+            return upstream(self, *args, **kwargs)
+
+    return delete_batch
+
+
+def _collector_delete(upstream: Upstream) -> Upstream:
+    """Collector.delete."""
+
+    @functools.wraps(upstream)
+    def delete(self: Any) -> Any:
+        token = _collecting.set(True)
+        try:
+            return upstream(self)
+        finally:
+            _collecting.reset(token)
+
+    return delete
+
+
+def _batched_insert(upstream: Upstream) -> Upstream:
+    """QuerySet._batched_insert: bulk_create()'s INSERTs."""
+
+    @functools.wraps(upstream)
+    def _batched_insert(self: Any, objs: Any, fields: Any, batch_size: Any, on_conflict: Any = None,
+                        **kwargs: Any) -> Any:  # fmt: skip
+        # The rows' keys must come back, and no row that was there may change.
+        returned = on_conflict is None and connections[self.db].features.can_return_rows_from_bulk_insert
+        known = (returned or all(obj.pk is not None for obj in objs)) and kwargs.get("update_fields") is None
+        if writes_through.get() is not self.model and not (
+            known and all(_is_row_known(obj, self.model) for obj in objs)
+        ):
+            return upstream(self, objs, fields, batch_size, on_conflict, **kwargs)
+        with accounted(self.model._meta.db_table):
+            return upstream(self, objs, fields, batch_size, on_conflict, **kwargs)
+
+    return _batched_insert
+
+
+def _bulk_create(upstream: Upstream) -> Upstream:
+    """QuerySet.bulk_create: cacheops' own, which invalidates the rows one after another."""
+
+    @functools.wraps(upstream)
+    def bulk_create(self: Any, *args: Any, **kwargs: Any) -> Any:
+        self._for_write = True
+        with _sent_together(self.db):
+            return upstream(self, *args, **kwargs)
+
+    return bulk_create
+
+
+def _invalidated_update(upstream: Upstream) -> Upstream:
+    """QuerySet.invalidated_update: cacheops' own, which reads the rows before and after."""
+
+    @functools.wraps(upstream)
+    def invalidated_update(self: Any, **kwargs: Any) -> Any:
+        whole = not self.query.deferred_loading[0] and _is_complete(self.model)
+        token = _updating.set(self.model if whole else None)
+        try:
+            with fresh():
+                return upstream(self, **kwargs)
+        finally:
+            _updating.reset(token)
+
+    return invalidated_update
+
+
+def _update(upstream: Upstream) -> Upstream:
+    """QuerySet.update, which bulk_update() ends in as well."""
+
+    @functools.wraps(upstream)
+    def update(self: Any, **kwargs: Any) -> Any:
+        model = self.model
+        if _updating.get() is not model and (_collecting.get() or not _is_update_ignored(model)):
+            return upstream(self, **kwargs)
+        with accounted(model._meta.db_table):
+            return upstream(self, **kwargs)
+
+    return update
+
+
+def _is_cacheops(model: type[Model]) -> bool:
+    """Whether cacheops is on, and has its handlers on the model; it has none on those of migrations."""
+    return bool(cacheops_settings.CACHEOPS_ENABLED) and model.__module__ != "__fake__" and family_has_profile(model)
+
+
+def _is_complete(model: type[Model]) -> bool:
+    """Whether cacheops knows of a row all that stands in its table, and that table is the only one."""
+    meta = model._meta
+    return not meta.parents and not any(field.generated for field in meta.concrete_fields) and _is_cacheops(model)
+
+
+def _is_row_known(instance: Any, model: type[Model]) -> bool:
+    """Whether an instance holds every value that the statement writes to its row."""
+    cls = type(instance)
+    if cls._meta.auto_created or cls._meta.concrete_model is not model or not _is_complete(cls):
+        return False
+    values = instance.__dict__
+    return all(
+        field.attname in values and not hasattr(values[field.attname], "resolve_expression")
+        for field in model._meta.concrete_fields
+    )
+
+
+def _is_update_ignored(model: type[Model]) -> bool:
+    if not conf.loaded():
+        return False
+    concrete = model._meta.concrete_model or model
+    rule = conf.policies().rule_for(concrete._meta.label)
+    return rule is not None and rule.update.value == "ignore"
+
+
+REPLACEMENTS: Final = (
+    ("django.db.models:Model", "save_base", _save_base),
+    ("django.db.models:Model", "_do_update", _do_update),
+    ("django.db.models:Model", "_do_insert", _do_insert),
+    ("django.db.models.sql.subqueries:DeleteQuery", "delete_batch", _delete_batch),
+    ("django.db.models.deletion:Collector", "delete", _collector_delete),
+    ("django.db.models:QuerySet", "_batched_insert", _batched_insert),
+    ("django.db.models:QuerySet", "bulk_create", _bulk_create),
+    ("django.db.models:QuerySet", "invalidated_update", _invalidated_update),
+    ("django.db.models:QuerySet", "update", _update),
+    *relation_writes.REPLACEMENTS,
+)
