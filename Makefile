@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: demo serve test lint bench fuzz clean help mariadb chromium
+.PHONY: demo serve test lint bench fuzz soak clean help mariadb chromium
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 ARGS ?=
@@ -37,6 +37,9 @@ bench: $(VENV)/.dev ## Measure side by side; prints ratios. ARGS are passed on
 
 fuzz: $(VENV)/.dev ## Throw generated and mutated policy files at the loader. ARGS are passed on
 	@$(PY) tests/policies/fuzz.py $(ARGS)
+
+soak: $(VENV)/.dev ## A million cached reads under a thousand faults. ARGS='--reads 100000 --database postgresql'
+	@PYTHONPATH=.:sample_site $(PY) -m tests.soak $(ARGS)
 
 clean: ## Remove .venv and everything that was made
 	rm -rf $(VENV) build dist *.egg-info .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

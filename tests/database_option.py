@@ -25,7 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option."""
     parser.addoption(
         "--database",
-        choices=sorted(_DATABASES),
+        choices=sorted(DATABASES),
         default="sqlite",
         help="the database that the sample site runs on; the run starts its own server",
     )
@@ -43,7 +43,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
         redis_server = servers.enter_context(RedisServer())
         early_config.stash[REDIS] = redis_server
         os.environ["REDIS_URL"] = redis_server.url
-        os.environ["DATABASE_URL"] = _DATABASES[options.database](servers)
+        os.environ["DATABASE_URL"] = DATABASES[options.database](servers)
     except (Unavailable, RedisServerError) as error:
         early_config.stash[UNAVAILABLE] = str(error)
         # Django still reads its settings; pytest_sessionstart then ends the run.
@@ -84,7 +84,7 @@ def _mariadb(servers: ExitStack) -> str:
     return servers.enter_context(MariaDBServer()).url
 
 
-_DATABASES: dict[str, Callable[[ExitStack], str]] = {
+DATABASES: dict[str, Callable[[ExitStack], str]] = {
     "sqlite": _sqlite,
     "postgresql": _postgresql,
     "mariadb": _mariadb,

@@ -1,4 +1,4 @@
-"""`verify` on the command line: its options, and a run's way from them to the report and the exit code."""
+"""`verify` and `soak` on the command line: their options, and a run's way from them to its report and exit code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Final, TextIO
 from cachepolicy.exceptions import CachePolicyError
 from cachepolicy.policies.durations import Duration
 
-__all__ = ["add_verify_arguments", "run"]
+__all__ = ["add_soak_arguments", "add_verify_arguments", "run", "run_soak"]
 
 _FORMATS: Final = ("text", "json", "junit", "html", "github")
 
@@ -45,6 +45,33 @@ def run(options: dict[str, Any], out: TextIO) -> int:
     return exit_code(report, allow_unknown=options["allow_unknown"], err=sys.stderr)
 
 
+def add_soak_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `soak`."""
+    parser.add_argument("--reads", type=_number, default=1_000_000, help="cached reads, at least (default: 1000000)")
+    parser.add_argument("--faults", type=_number, default=1_000, help="faults that bite, at least (default: 1000)")
+    parser.add_argument("--bound", type=_duration, default="1s", metavar="1s", help="the timeout, which really passes")
+    parser.add_argument(
+        "--fault", metavar="FAULT", nargs="+", action="extend", default=[], help="draw from these alone"
+    )
+    parser.add_argument("--seed", type=int, help="draw the same faults again (default: others)")
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.add_argument("--output", metavar="FILE", help="where the report goes (default: stdout)")
+
+
+def run_soak(options: dict[str, Any], out: TextIO) -> int:
+    """Soak as the options say and write the report; gives the exit code. Raises CouldNotRun."""
+    from cachepolicy.consistency.selection import new_seed
+    from cachepolicy.consistency.soak.report import as_json, as_text
+    from cachepolicy.consistency.soak.run import Soak, run_soak
+
+    seed = new_seed() if options["seed"] is None else options["seed"]
+    soak = Soak(options["reads"], options["faults"], options["bound"].ms, seed, options["fault"])
+    with _opened(options["output"], out) as file:
+        report = run_soak(soak, sys.stderr)
+        file.write(as_json(report) if options["format"] == "json" else as_text(report))
+    return {"ok": 0, "violated": 1, "unknown": 2}[report.status]
+
+
 def _renderer(form: str) -> Callable[[Any], str]:
     from cachepolicy.consistency import report
 
@@ -71,3 +98,9 @@ def _duration(text: str) -> Duration:
         return Duration.parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"`{text}` is not a duration; {error}") from None
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"`{text}` is no number; write 0 or more, as in 100000")
+    return int(text)

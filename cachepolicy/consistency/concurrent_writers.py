@@ -112,17 +112,17 @@ class _Race:
             ):
                 self._keep(self._read("reader", until))
         finally:
-            for collect in elsewhere:
-                self._keep(collect())
+            for process in elsewhere:
+                self._keep(process.collect())
 
     def _look(self) -> None:
         """Read everything twice, here and in another process, with nobody writing."""
         until = time.monotonic() + _LOOK_S
-        collect = processes.answering(lambda: self._read("reading process", until))
+        process = processes.answering(lambda: self._read("reading process", until))
         try:
             self._keep(self._read("reader", until))
         finally:
-            self._keep(collect())
+            self._keep(process.collect())
 
     def _written(self, session: str, first: int, until: float) -> _Done:
         writer = Writer("kit" if "thread" in session else session, session, self.alias)

@@ -17,7 +17,18 @@ from cachepolicy.consistency.faults.transactions import killed_in_commit
 from cachepolicy.consistency.history import Operation, Outcome
 from cachepolicy.consistency.probe_table import CommitLog, Probe, key_of
 
-__all__ = ["WAYS", "Way", "Write", "Writer"]
+__all__ = [
+    "WAYS",
+    "Way",
+    "Write",
+    "Writer",
+    "executed",
+    "from_outside",
+    "rolled_back",
+    "saved",
+    "unanswered",
+    "unanswered_and_lost",
+]
 
 _BEGIN: Final = {"sqlite": "BEGIN IMMEDIATE"}
 _SERVERS: Final = frozenset({"postgresql", "mysql"})
@@ -34,9 +45,11 @@ class Write:
     began_ns: int | None = None
     ended_ns: int | None = None
 
-    def by_orm(self) -> None:
-        """Inside a transaction: write as a project does, by save()."""
-        row = Probe.objects.using(self.alias).nocache().select_for_update().get(pk=self.number)
+    def by_orm(self, *, is_locked: bool = False) -> None:
+        """Inside a transaction: write as a project does, by save(); `is_locked`: the transaction has the row's lock."""
+        rows = Probe.objects.using(self.alias).nocache()
+        # Django refuses select_for_update() in a transaction that it does not know of.
+        row = (rows if is_locked else rows.select_for_update()).get(pk=self.number)
         row.version += 1
         row.token = self.token
         row.save(using=self.alias)
@@ -163,18 +176,23 @@ def _cut(write: Write, *, committed: bool) -> Iterator[None]:
 
 @dataclass
 class Writer:
-    """A client that writes and records what it did; of one thread."""
+    """A client that writes and records what it did; of one thread. No two may have one session and one series."""
 
     process: str
     session: str
     alias: str
+    series: str = ""
     operations: list[Operation] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     _tokens: Iterator[int] = field(default_factory=count)
 
+    def next_token(self) -> str:
+        """A token that nobody has written."""
+        return f"{self.session}{self.series}.{next(self._tokens)}"
+
     def write(self, number: int, way: Way) -> Operation:
         """Write the row of this number; an error is noted, not raised, and the instants tell how far the write came."""
-        write = Write(self.alias, number, f"{self.session}.{next(self._tokens)}")
+        write = Write(self.alias, number, self.next_token())
         invoke_ns = clock.now_ns()
         try:
             with _begun_as_a_writer(self.alias):

@@ -39,14 +39,14 @@ class Proxy:
     """Passes bytes between clients and the Redis at `upstream`, on a unix socket or with `tcp` on a loopback port.
 
     What swallow(), refuse(), delay() and heal() ask for is in effect when they return. `lost_bytes` counts what
-    was swallowed, in both directions.
+    was swallowed, in both directions, and `cut_connections` those that refuse() and heal() closed.
     """
 
     def __init__(self, upstream: str, *, tcp: bool = False) -> None:
         self._upstream = urlsplit(upstream)
         if self._upstream.scheme not in ("redis", "unix"):
             raise ProxyError(f"cannot stand in front of {upstream!r}; give a redis:// or unix:// address")
-        self.lost_bytes = 0
+        self.lost_bytes = self.cut_connections = 0
         self._tcp = tcp
         self._address: tuple[str, int] | str = ("127.0.0.1", 0)
         self._directory: Path | None = None
@@ -232,6 +232,7 @@ class Proxy:
             await asyncio.Event().wait()
 
     async def _end(self, connections: list[_Connection]) -> None:
+        self.cut_connections += len(connections)
         tasks = [task for connection in connections if (task := self._connections[connection]) is not None]
         for connection in connections:
             for writer in connection.writers:

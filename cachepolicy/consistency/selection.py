@@ -18,7 +18,7 @@ from cachepolicy.exceptions import CachePolicyError
 from cachepolicy.policies.model import OPS, PolicySet
 from cachepolicy.policies.problems import did_you_mean
 
-__all__ = ["Selection", "SelectionError", "new_seed"]
+__all__ = ["Selection", "SelectionError", "new_seed", "sound_policies"]
 
 _OPS: Final = (*OPS, "local_get", "function")
 
@@ -46,7 +46,7 @@ class Selection:
 
     def cases(self, seed: int) -> list[Case]:
         """The cases of the policy in force, in the order that the seed gives; raises SelectionError."""
-        policies = _sound_policies()
+        policies = sound_policies()
         ruled = [m._meta.label for m in apps.get_models() if policies.rule_for(m._meta.label) is not None]
         ruled += [f"functions.{name}" for name in policies.functions]
         for label in self.models:
@@ -82,7 +82,8 @@ def _is_installed(label: str) -> bool:
     return any(model._meta.label_lower == label.lower() for model in apps.get_models())
 
 
-def _sound_policies() -> PolicySet:
+def sound_policies() -> PolicySet:
+    """The policies in force; raises SelectionError where there are none that cache."""
     if not conf.loaded() or conf.problems():
         state = "has problems" if conf.loaded() else "is not loaded"
         raise SelectionError(f"the policy file {state}; see `manage.py cachepolicy check`")

@@ -19,7 +19,7 @@ from cachepolicy.consistency.verify import not_played, verify
 from cachepolicy.exceptions import CachePolicyError
 from cachepolicy.policies.durations import Duration
 
-__all__ = ["CouldNotRun", "Session", "exit_code"]
+__all__ = ["CouldNotRun", "Session", "entered", "exit_code"]
 
 T = TypeVar("T")
 _BAR: Final = 24
@@ -49,8 +49,8 @@ class Session:
             raise CouldNotRun(str(error)) from error
         with ExitStack() as stage:
             # The kit's Redis first: what migrations invalidate does not concern the project's own server.
-            rig = _entered(stage, Rig(), "the kit's own Redis server did not start")
-            _entered(stage, throwaway_databases(), "the test database could not be made")
+            rig = entered(stage, Rig(), "the kit's own Redis server did not start")
+            entered(stage, throwaway_databases(), "the test database could not be made")
             bar = _Bar(len(cases), self.err)
             try:
                 report = verify(_until(end_s, cases), seed=self.seed, instance_of=row_of, on_cell=bar, rig=rig)
@@ -87,7 +87,8 @@ def exit_code(report: Report, *, allow_unknown: bool, err: TextIO) -> int:
     return 0
 
 
-def _entered(stage: ExitStack, part: AbstractContextManager[T], failed: str) -> T:
+def entered(stage: ExitStack, part: AbstractContextManager[T], failed: str) -> T:
+    """Enter a part of the stage; raises CouldNotRun with `failed` where that does not work."""
     try:
         return stage.enter_context(part)
     except Exception as error:

@@ -8,7 +8,7 @@ import signal
 import traceback
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from django.db import connections
 from django.db.transaction import atomic
@@ -16,6 +16,7 @@ from django.db.transaction import atomic
 from cachepolicy.consistency.faults.transactions import begun_deferred
 
 __all__ = [
+    "Answering",
     "ChildFailed",
     "answering",
     "forked",
@@ -51,6 +52,7 @@ def forked(play: Callable[[], None], longest_s: int = _CHILD_S) -> int:
     if pid == 0:
         try:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a Ctrl-C is told by the parent, once
             signal.alarm(longest_s)
             _PARENTS.extend(connections.all(initialized_only=True))
             for connection in _PARENTS:
@@ -63,11 +65,8 @@ def forked(play: Callable[[], None], longest_s: int = _CHILD_S) -> int:
     return pid
 
 
-def answering(play: Callable[[], T], longest_s: int = _CHILD_S) -> Callable[[], T]:
-    """Fork and run `play` there, as `forked` does; gives what waits for it and gives what it returned.
-
-    That raises ChildFailed where the process came to an end without an answer.
-    """
+def answering(play: Callable[[], T], longest_s: int = _CHILD_S) -> Answering[T]:
+    """Fork and run `play` there, as `forked` does; gives what waits for what it returned."""
     ours, theirs = os.pipe()
 
     def answer() -> None:
@@ -77,17 +76,30 @@ def answering(play: Callable[[], T], longest_s: int = _CHILD_S) -> Callable[[], 
 
     pid = forked(answer, longest_s)
     os.close(theirs)
+    return Answering(pid, ours)
 
-    def collect() -> T:
-        with os.fdopen(ours, "rb") as told:
+
+class Answering(Generic[T]):
+    """A forked process that has an answer to give; call one of the two, once."""
+
+    def __init__(self, pid: int, pipe: int) -> None:
+        self._pid, self._pipe = pid, pipe
+
+    def collect(self) -> T:
+        """Wait for its answer; raises ChildFailed where it came to an end without."""
+        with os.fdopen(self._pipe, "rb") as told:
             text = told.read()
-        status = waited_for(pid)
+        status = waited_for(self._pid)
         if status:
             raise ChildFailed(f"a process that was forked ended with status {status}")
         answer: T = pickle.loads(text)
         return answer
 
-    return collect
+    def end(self) -> None:
+        """Kill it: nobody wants its answer any more."""
+        os.close(self._pipe)
+        os.kill(self._pid, signal.SIGKILL)
+        waited_for(self._pid)
 
 
 def waited_for(pid: int) -> int:

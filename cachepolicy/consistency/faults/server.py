@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ __all__ = [
     "contents",
     "corrupt_values",
     "evict_invalidators",
+    "evict_some",
     "evicting",
     "hung",
     "old_dump",
@@ -29,6 +31,34 @@ __all__ = [
 
 _INVALIDATORS = ("*conj:*", "*schemes:*")
 _VALUES = ("*q:*", "*as:*", "*c:*")
+
+# Scripts, since others read and write meanwhile: a value that is gone by now must not come back in part.
+_FLIP = """
+local flipped = 0
+for _, key in ipairs(KEYS) do
+    local value = redis.call('GET', key)
+    if value and #value > 0 then
+        local at = math.max(#value - 5, 0)
+        redis.call('SETRANGE', key, at, string.char(bit.bxor(string.byte(value, at + 1), 255)))
+        flipped = flipped + 1
+    end
+end
+return flipped
+"""
+_SWAP = """
+local keys, values = {}, {}
+for _, key in ipairs(KEYS) do
+    local value = redis.call('GET', key)
+    if value then
+        keys[#keys + 1], values[#values + 1] = key, value
+    end
+end
+if #keys < 2 then return 0 end
+for place, key in ipairs(keys) do
+    redis.call('SET', key, values[place % #keys + 1], 'KEEPTTL')
+end
+return #keys
+"""
 
 
 @contextmanager
@@ -145,25 +175,19 @@ def clock_set_back(rig: Rig, ms: int) -> int:
 
 def corrupt_values(rig: Rig) -> int:
     """Flip the last byte but four of every cached value; gives how many there were."""
-    client: Any = rig.client()
-    keys = _values(client)
-    for key in keys:
-        value = client.get(key)
-        at = max(len(value) - 5, 0)
-        client.setrange(key, at, bytes([value[at] ^ 0xFF]))
-    return len(keys)
+    return _of_values(rig, _FLIP)
 
 
 def swap_values(rig: Rig) -> int:
     """Give every cached value's bytes to the next key, with its expiry kept; gives how many were moved."""
+    return _of_values(rig, _SWAP)
+
+
+def evict_some(rig: Rig, rng: random.Random) -> int:
+    """Drop each key with even odds, as an allkeys policy may; gives how many keys."""
     client: Any = rig.client()
-    keys = _values(client)
-    if len(keys) < 2:
-        return 0
-    values = [client.get(key) for key in keys]
-    for key, value in zip(keys, [*values[1:], values[0]], strict=True):
-        client.set(key, value, keepttl=True)
-    return len(keys)
+    keys = [key for key in sorted(client.scan_iter("*")) if rng.random() < 0.5]
+    return int(client.unlink(*keys)) if keys else 0
 
 
 def contents(rig: Rig) -> dict[bytes, bytes]:
@@ -183,6 +207,12 @@ def commands_executed(rig: Rig, name: str) -> int:
     """How many commands of this name the server has executed since it started; waits for what it has still to do."""
     info: Any = rig.client().info("commandstats")
     return int(info.get(f"cmdstat_{name}", {"calls": 0})["calls"])
+
+
+def _of_values(rig: Rig, script: str) -> int:
+    client: Any = rig.client()
+    keys = _values(client)
+    return int(client.eval(script, len(keys), *keys)) if keys else 0
 
 
 def _values(client: Any) -> list[Any]:

@@ -174,6 +174,7 @@ def killed_in_commit(using: str = "default", *, committed: bool) -> Iterator[Non
 def begun_deferred(using: str = "default") -> Iterator[None]:
     """Let atomic() begin SQLite's transactions as readers, though the project may begin them IMMEDIATE."""
     connection: Any = connections[using]
+    connection.ensure_connection()  # what the project has configured is read as it connects
     configured = getattr(connection, "transaction_mode", None)
     if configured is None:
         yield

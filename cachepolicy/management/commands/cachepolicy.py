@@ -1,13 +1,13 @@
-"""`manage.py cachepolicy check | show | explain | verify | off | on | schema | init`."""
+"""`manage.py cachepolicy check | show | explain | verify | soak | off | on | schema | init`."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from django.apps import apps
 from django.conf import settings
@@ -16,7 +16,7 @@ from django.core.management.base import BaseCommand, CommandError
 from cachepolicy import conf, starter
 from cachepolicy.checks import DOOR, by_hand, misfits, setup_problems
 from cachepolicy.cli import add_check_arguments, check_files, render
-from cachepolicy.consistency.commandline import add_verify_arguments
+from cachepolicy.consistency.commandline import add_soak_arguments, add_verify_arguments, run_soak
 from cachepolicy.consistency.commandline import run as run_verify
 from cachepolicy.exceptions import CachePolicyError, SwitchError, SwitchUnreachableError
 from cachepolicy.explain import explain, find, rows
@@ -52,6 +52,7 @@ class Command(BaseCommand):
         why = commands.add_parser("explain", help="which rule won for a model, why, and what it will not notice")
         why.add_argument("name", metavar="app.Model|functions.NAME")
         add_verify_arguments(commands.add_parser("verify", help="break things, and measure how stale reads get"))
+        add_soak_arguments(commands.add_parser("soak", help="many clients and many faults at once, for a long time"))
         for what, text in _SWITCHES.items():
             switch = commands.add_parser(what, help=text)
             named = switch.add_mutually_exclusive_group(required=True)
@@ -90,9 +91,9 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
         self.stdout.write(explain(policies, found))
 
-    def _verify(self, options: dict[str, Any]) -> None:
+    def _verify(self, options: dict[str, Any], run: Callable[[dict[str, Any], TextIO], int] = run_verify) -> None:
         try:
-            code = run_verify(options, sys.stdout)
+            code = run(options, sys.stdout)
         except CachePolicyError as error:
             raise CommandError(str(error), returncode=2) from error
         except KeyboardInterrupt:
@@ -101,6 +102,8 @@ class Command(BaseCommand):
         if code:
             sys.exit(code)
 
+    def _soak(self, options: dict[str, Any]) -> None:
+        self._verify(options, run_soak)
     def _off(self, options: dict[str, Any]) -> None:
         self._switch("switch_off", options)
 
