@@ -69,7 +69,7 @@ class _Race:
 
     def play(self) -> None:
         """Race; then read shortly before the bound has passed, and when it certainly has."""
-        self.operations += filled(self.alias, list(_PLACES.values()))
+        self.operations += filled(self.alias, _PLACES)
         self._race()
         written_ns = max(operation.return_ns for operation in self.operations if operation.f == "write")
         self.log = committed_tokens(self.alias)

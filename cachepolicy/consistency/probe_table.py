@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from types import MappingProxyType
@@ -101,11 +101,11 @@ def probe_table(bound_ms: int) -> Iterator[str]:
         _unregister()
 
 
-def filled(alias: str, places: Sequence[Sequence[int]]) -> list[Operation]:
-    """Make a row of each number, a list of each sequence of them; gives the writes that a history begins with."""
+def filled(alias: str, places: Mapping[int, Sequence[int]]) -> list[Operation]:
+    """Make the rows of these numbers, in the list of each place; gives the writes that a history begins with."""
     rows = [
         Probe(number=number, place=place, version=0, token=f"initial.{number}")
-        for place, numbers in enumerate(places)
+        for place, numbers in places.items()
         for number in numbers
     ]
     Probe.objects.using(alias).bulk_create(rows)

@@ -138,7 +138,7 @@ def test_a_writer_that_says_the_opposite_of_the_commit_log_is_no_witness(
 @pytest.mark.parametrize("way", sorted(WAYS))
 def test_each_way_ends_as_it_says(way: str) -> None:
     with probe_table(2_000) as alias:
-        operations = filled(alias, [(1,)])
+        operations = filled(alias, {0: (1,)})
         writer = Writer("kit", "writer", alias)
         operation = writer.write(1, WAYS[way])
         expected = {"rolled_back": "fail", "unanswered": "info", "unanswered_and_lost": "info"}.get(way, "ok")
@@ -153,7 +153,7 @@ def test_each_way_ends_as_it_says(way: str) -> None:
 
 def test_an_error_of_the_database_before_the_commit_is_a_write_that_failed() -> None:
     with probe_table(2_000) as alias:
-        filled(alias, [(1,)])
+        filled(alias, {0: (1,)})
         writer = Writer("kit", "writer", alias)
         clash = Writer("kit", "writer", alias)
         clash.write(1, WAYS["saved"])

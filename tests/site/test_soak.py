@@ -28,7 +28,7 @@ from cachepolicy.consistency.soak.late_fills import READER_FAULTS, LateReader
 from cachepolicy.consistency.soak.outages import OUTAGES, play_outage
 from cachepolicy.consistency.soak.plan import FAULTS, drawn
 from cachepolicy.consistency.soak.report import as_json, as_text
-from cachepolicy.consistency.soak.rounds import Round
+from cachepolicy.consistency.soak.rounds import Round, play_round
 from cachepolicy.consistency.soak.run import Soak, SoakReport, run_soak, soaked
 from cachepolicy.consistency.verdict import Verdict
 
@@ -51,7 +51,7 @@ def table(rig: Rig) -> Iterator[Table]:
     rig.forget()
     with probe_table(2_000) as alias:
         table = Table(0, alias, {0: (0, 1, 2, 3)})
-        filled(alias, list(table.places.values()))
+        filled(alias, table.places)
         for number in table.numbers:
             table.reader("test", "test").read(number, "get")
         yield table
@@ -153,6 +153,15 @@ def test_every_fault_that_can_be_drawn_can_be_played() -> None:
     assert {player: set(named) for player, named in FAULTS.items()} == {
         player: set(named) for player, named in played.items()
     }
+
+
+def test_rounds_have_rows_of_their_own(rig: Rig) -> None:
+    with probe_table(1_000) as alias:
+        for number in (0, 1):
+            played = play_round(number, rig, alias, reads=50, faults=0, bound_ms=1_000, seed=7)
+            keys = {operation.key for operation in played.done.operations if operation.f == "write"}
+            assert keys == {f"probe:{row}" for row in range(40 * number, 40 * (number + 1))}
+            assert played.verdict.counts.keys() <= {Finding.OK, Finding.NON_MONOTONIC}
 
 
 # The verdict

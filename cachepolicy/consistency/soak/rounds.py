@@ -68,7 +68,7 @@ def play_round(
     }
     table = Table(number, alias, places)
     stage = _Stage(rig, table, Board(sum(threads for threads, _ in _READERS), len(_PLAYERS)), bound_ms)
-    done = Done(filled(alias, list(places.values())))
+    done = Done(filled(alias, places))
     plan = drawn(rng, faults, reads, only)
     by_player = {player: [planned for planned in plan if planned.player == player] for player in _PLAYERS}
     longest_s = _LONGEST_S + reads // _SLOWEST

@@ -104,6 +104,7 @@ class Command(BaseCommand):
 
     def _soak(self, options: dict[str, Any]) -> None:
         self._verify(options, run_soak)
+
     def _off(self, options: dict[str, Any]) -> None:
         self._switch("switch_off", options)
 
