@@ -14,6 +14,7 @@ REPORT = """\
 <testcase classname="tests.tests.A" name="test_passes"/>
 <testcase classname="tests.tests.A" name="test_fails"><failure message="1 != 2&#10;more">trace</failure></testcase>
 <testcase classname="tests.tests.A" name="test_breaks"><error message="no database">trace</error></testcase>
+<testcase classname="tests.tests.A" name="test_mended"><failure message="Failed: Unexpected success"/></testcase>
 <testcase classname="tests.tests.A" name="test_skips"><skipped type="pytest.skip" message="not here"/></testcase>
 <testcase classname="tests.tests.A" name="test_marked"><skipped type="pytest.xfail" message=""/></testcase>
 </testsuite></testsuites>
@@ -34,7 +35,7 @@ def test_as_expected_only_where_exactly_the_expected_tests_fail(outcome: Outcome
         "             so too this\n"
         "expected   tests.tests.A.test_fails\n"
         "             the promise forbids it\n"
-        "5 tests of django-cacheops 7.2: 1 passed, 2 skipped or marked as failing, 2 failed; as expected\n",
+        "6 tests of django-cacheops 7.2: 2 passed, 2 skipped or marked as failing, 2 failed; as expected\n",
         False,
     )
 
@@ -48,7 +49,7 @@ def test_detects_a_test_that_fails_unexpectedly_and_one_that_no_longer_fails(out
         "             no database\n"
         "NOT FAILED tests.tests.A.test_passes\n"
         "             expected to, because: once\n"
-        "5 tests of django-cacheops 7.2: 1 passed, 2 skipped or marked as failing, 2 failed; NOT as expected\n",
+        "6 tests of django-cacheops 7.2: 2 passed, 2 skipped or marked as failing, 2 failed; NOT as expected\n",
         True,
     )
 
