@@ -12,17 +12,19 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import cacheops
 import cacheops.query
-from cacheops.transaction import transaction_states
 from django.apps import apps
 from django.db import connections, models
 from django.db.models.manager import BaseManager
 
 from cachepolicy import conf
+from cachepolicy.compiler import Bound
 from cachepolicy.exceptions import PolicyError, UnsupportedFunctionError
 from cachepolicy.policies.durations import Duration
 from cachepolicy.policies.model import CallRule
 from cachepolicy.policies.problems import Origin, Problem, did_you_mean
+from cachepolicy.runtime import switch
 from cachepolicy.runtime.keys import CallKeys
+from cachepolicy.runtime.transactions import transaction_states
 
 __all__ = ["cached", "cached_as"]
 
@@ -63,14 +65,15 @@ def cached_as(
     else:
         longest = min(_bound_of(sample) for sample in samples)
         resolve = lambda: list(samples)  # noqa: E731
-    bound_s = _seconds_within(timeout, longest)
+    bound = _bound_within(timeout, longest)
 
     def upstream(function: Callable[[_Call], Any]) -> Callable[[_Call], Any]:
         # keep_fresh makes cacheops create the stamps before the call, so a write during it refuses the fill.
-        decorator = cacheops.query.cached_as(*_querysets(resolve()), timeout=bound_s, lock=lock, keep_fresh=keep_fresh)
+        decorator = cacheops.query.cached_as(*_querysets(resolve()), timeout=bound, lock=lock, keep_fresh=keep_fresh)
         return cast("Callable[[_Call], Any]", decorator(function))
 
-    return lambda function: _Cached(function, upstream, extra, bound_s).wrapper
+    name = samples[0] if isinstance(samples[0], str) else None
+    return lambda function: _Cached(function, upstream, extra, bound, name).wrapper
 
 
 def cached(
@@ -95,12 +98,12 @@ def cached(
             what = "`cached` would ignore what this rule depends on"
             raise _problem(rule.origin, f"functions.{rule.name}", what, "use `cached_as`, or remove `depends_on`")
         longest = rule.timeout.value
-    bound_s = _seconds_within(timeout, longest)
+    bound = _bound_within(timeout, longest)
 
     def upstream(function: Callable[[_Call], Any]) -> Callable[[_Call], Any]:
-        return cast("Callable[[_Call], Any]", cacheops.cached(timeout=bound_s)(function))
+        return cast("Callable[[_Call], Any]", cacheops.cached(timeout=bound)(function))
 
-    return lambda function: _Cached(function, upstream, extra, bound_s).invalidated_by_hand()
+    return lambda function: _Cached(function, upstream, extra, bound, name).invalidated_by_hand()
 
 
 def _querysets(samples: list[Any]) -> list[Any]:
@@ -152,9 +155,10 @@ class _Cached:
         function: Callable[..., Any],
         upstream: Callable[[Callable[[_Call], Any]], Callable[[_Call], Any]],
         extra: Any,
-        bound_s: float,
+        bound: Bound,
+        name: str | None,
     ) -> None:
-        self._function, self._keys = function, CallKeys(_supported(function), bound_s)
+        self._function, self._keys = function, CallKeys(_supported(function), bound.ms)
         self._upstream, self._extra = upstream, extra
         self._building = threading.Lock()
         self._cacheable: Callable[[_Call], Any] | None = None
@@ -162,7 +166,7 @@ class _Cached:
         @functools.wraps(function)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             # Of any database: what a function reads cannot be told from the samples it was given.
-            if transaction_states.is_dirty(connections):
+            if transaction_states.is_dirty(connections) or (name and switch.is_off_function(name)):
                 return function(*args, **kwargs)
             return (self._cacheable or self._build())(self._call(args, kwargs))
 
@@ -244,8 +248,8 @@ def _bound_of(sample: Any) -> Duration:
     return rule.timeout.value
 
 
-def _seconds_within(timeout: Timeout | None, longest: Duration) -> float:
-    """A call site's timeout in seconds, never above the rule's; whole ones as an int."""
+def _bound_within(timeout: Timeout | None, longest: Duration) -> Bound:
+    """A call site's timeout, never above the rule's."""
     if timeout is None:
         asked_ms = longest.ms
     elif isinstance(timeout, str):
@@ -259,8 +263,7 @@ def _seconds_within(timeout: Timeout | None, longest: Duration) -> float:
             raise ValueError(
                 f"timeout={timeout!r}: give whole seconds, at least 1; to cache nothing, drop the decorator"
             )
-    whole, rest = divmod(min(asked_ms, longest.ms), 1_000)
-    return whole if not rest else whole + rest / 1_000
+    return Bound(Duration(min(asked_ms, longest.ms)))
 
 
 def _problem(origin: Origin, path: str, what: str, remedy: str) -> PolicyError:

@@ -17,7 +17,6 @@ from cachepolicy.runtime.tables import (
     Mention,
     bound_ms,
     fingerprint,
-    heirs,
     is_comparable,
     known_tables,
     mention,
@@ -45,16 +44,15 @@ def dnfs(queryset: Any) -> dict[str, list[Conjunction]]:
             result[table] = _whole()
         else:
             result[table] = _certain(table, found[table], said)
+    for heir in said.heirs:
+        result.setdefault(heir, _whole())
     for sql in texts_beside(queryset):
         more = mention(sql)
-        for table in more.tables:
+        for table in (*more.tables, *more.heirs):
             if more.is_nested or table not in result:
                 result[table] = _whole()
-    for table in tuple(result):
-        for heir in heirs(table):
-            result.setdefault(heir, _whole())
     # In one order in every process, for an entry is bound to its stamps in theirs; cacheops' comes from sets.
-    return {table: result[table] for table in sorted(result)}
+    return {table: result[table] for table in sorted(result)} if len(result) > 1 else result
 
 
 def _whole() -> list[Conjunction]:
@@ -72,14 +70,17 @@ def _upstream(queryset: Any) -> dict[str, list[Conjunction]]:
 
 def _certain(table: str, disjunction: list[Conjunction], said: Mention) -> list[Conjunction]:
     """The conditions that a digest tells; fewer of them mean more rows."""
-    kept: dict[tuple[tuple[str, str], ...], Conjunction] = {}
+    kept = []
     for conjunction in disjunction:
         certain = {field: value for field, value in conjunction.items() if _is_certain(table, field, value, said)}
         if not certain:
             return _whole()
-        kept[tuple(sorted((field, conditions.text_of(value)) for field, value in certain.items()))] = certain
+        kept.append(certain)
+    if len(kept) > 1:
+        unique = {tuple((field, conditions.text_of(each[field])) for field in sorted(each)): each for each in kept}
+        kept = [unique[name] for name in sorted(unique)]
     # cacheops drops `x = 'a' AND x = 'A'` as impossible, which depends on the collation.
-    return [kept[name] for name in sorted(kept)] or _whole()
+    return kept or _whole()
 
 
 def _is_certain(table: str, field: str, value: Any, said: Mention) -> bool:

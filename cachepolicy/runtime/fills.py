@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import redis
 from cacheops.redis import redis_client
-from cacheops.transaction import transaction_states
 
 from cachepolicy import clock, conf, signals
 from cachepolicy.compiler import Bound
@@ -17,6 +16,7 @@ from cachepolicy.runtime.dependencies import bound_ms
 from cachepolicy.runtime.entry import pickled, seal
 from cachepolicy.runtime.link import link
 from cachepolicy.runtime.reads import Place
+from cachepolicy.runtime.transactions import transaction_states
 
 __all__ = ["REPLACEMENTS", "bounded_ms", "cache_thing", "fill"]
 

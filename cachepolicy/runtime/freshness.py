@@ -26,8 +26,8 @@ class fresh:  # noqa: N801 - as contextlib's, it is written like a function
     """Read from the database inside: `with fresh():`, or `@fresh()` on a function, async ones too.
 
     No tier serves a hit there: not Redis, not the process's memory, no cached function. What is read is stored in
-    Redis as usual, since it is born now; so a fresh read also mends the entry for everyone else. It holds for this thread or
-    task, for what it awaits, and for tasks it starts meanwhile. A queryset is read where it is evaluated, not where
+    Redis as usual, since it is born now; so a fresh read also mends the entry for everyone else. It holds for this
+    thread or task, for what it awaits, and for tasks it starts meanwhile. A queryset is read where it is evaluated, not where
     it is made.
     """
 

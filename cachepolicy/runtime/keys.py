@@ -21,11 +21,11 @@ class CallKeys:
     """The keys of one function's calls: `f(1)`, `f(x=1)` and `f(1, y=2)` have one where y is 2 by default.
 
     A model instance counts by what it holds, not by its primary key: what a function makes of an old copy, or of one
-    with unsaved edits, is never what others get who pass the row as it is. `bound_s` is how long a value may be served:
-    another bound is another key, so that a lowered one holds at once.
+    with unsaved edits, is never what others get who pass the row as it is. `bound_ms` is how long a value may be
+    served: another bound is another key, so that a lowered one holds at once.
     """
 
-    def __init__(self, function: types.FunctionType, bound_s: float | None = None) -> None:
+    def __init__(self, function: types.FunctionType, bound_ms: int | None = None) -> None:
         self.place = f"{function.__module__}.{function.__qualname__}"
         self._signature = inspect.signature(function)
         parameters = self._signature.parameters.values()
@@ -35,7 +35,7 @@ class CallKeys:
         code = function.__code__
         # Two lambdas on a line share name and line; only their code tells them apart (format 2: no reference counts).
         body = marshal.dumps(code, 2) if "<lambda>" in code.co_name else b""
-        self._identity = text("def", f"{self.place}:{code.co_firstlineno}") + blob("code", body) + encode(bound_s)
+        self._identity = text("def", f"{self.place}:{code.co_firstlineno}") + blob("code", body) + encode(bound_ms)
 
     def key(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], extra: Any = None) -> str:
         """The key of one call, 40 hex digits.

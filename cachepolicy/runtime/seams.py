@@ -17,8 +17,12 @@ from cachepolicy.runtime import (
     fills,
     freshness,
     invalidations,
+    known_parents,
+    orm_writes,
+    queryset_keys,
     reads,
     simple_cache,
+    transactions,
 )
 
 __all__ = ["REPLACEMENTS", "install", "taken_out", "verify"]
@@ -40,7 +44,11 @@ REPLACEMENTS: Final = (
     *fills.REPLACEMENTS,
     *invalidations.REPLACEMENTS,
     *simple_cache.REPLACEMENTS,
+    *transactions.REPLACEMENTS,
+    *orm_writes.REPLACEMENTS,
     *dependencies.REPLACEMENTS,
+    *queryset_keys.REPLACEMENTS,
+    *known_parents.REPLACEMENTS,
     *freshness.REPLACEMENTS,
 )
 
@@ -69,6 +77,7 @@ def install() -> None:
         target = getattr(target, name) if name else target
         _upstream.append((target, attribute, getattr(target, attribute)))
         setattr(target, attribute, replaced(getattr(target, attribute)))
+    transactions.install()
 
 
 @contextmanager

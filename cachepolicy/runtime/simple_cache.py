@@ -12,12 +12,12 @@ from typing import Any, Final
 import redis
 from cacheops.redis import redis_client
 from cacheops.simple import CacheMiss
-from cacheops.transaction import transaction_states
 from django.db import connections
 
 from cachepolicy.runtime import births
 from cachepolicy.runtime.fills import bounded_ms, fill
 from cachepolicy.runtime.reads import Place, Reading
+from cachepolicy.runtime.transactions import transaction_states
 
 __all__ = ["REPLACEMENTS"]
 

@@ -16,7 +16,7 @@ from django.db.models import NOT_PROVIDED, Field, ForeignKey, Model
 from cachepolicy import conf
 from cachepolicy.policies.model import PolicySet
 
-__all__ = ["Mention", "bound_ms", "fingerprint", "heirs", "is_comparable", "known_tables", "mention", "tables_in"]
+__all__ = ["Mention", "bound_ms", "fingerprint", "is_comparable", "known_tables", "mention", "tables_in"]
 
 _TEXTS: Final = 2048
 _WORD: Final = re.compile(r"\w+")
@@ -41,6 +41,7 @@ class Mention(NamedTuple):
 
     tables: frozenset[str]
     repeated: frozenset[str]
+    heirs: frozenset[str]
     is_nested: bool
     has_outer_join: bool
 
@@ -72,6 +73,8 @@ class _Catalogue:
         self.mention = lru_cache(maxsize=_TEXTS)(self._mention)
         self.fingerprint = lru_cache(maxsize=_TEXTS)(self._fingerprint)
         self.comparable: dict[tuple[str, str], bool] = {}
+        self.policies: PolicySet | None = None
+        self.bounds: dict[frozenset[str], int | None] = {}
 
     def _mention(self, sql: str) -> Mention:
         text = sql.lower()
@@ -82,7 +85,9 @@ class _Catalogue:
                 counts.update(names)
         words = Counter(_WORD.findall(text))
         repeated = frozenset(table for table, count in counts.items() if count > 1)
-        return Mention(frozenset(tables), repeated, words["select"] > 1, words["outer"] > 0 or words["left"] > 0)
+        heirs = frozenset(heir for table in tables for heir in self.heirs.get(table, ()))
+        has_outer_join = words["outer"] > 0 or words["left"] > 0
+        return Mention(frozenset(tables), repeated, heirs, words["select"] > 1, has_outer_join)
 
     def _places(self, text: str) -> Iterator[tuple[int, list[str]]]:
         for found in _WORD.finditer(text):
@@ -134,11 +139,6 @@ def mention(sql: str) -> Mention:
     return _catalogue().mention(sql)
 
 
-def heirs(table: str) -> frozenset[str] | set[str]:
-    """The tables of models that inherit from this one: saving a row of theirs writes here, which cacheops overlooks."""
-    return _catalogue().heirs.get(table, frozenset())
-
-
 def fingerprint(tables: frozenset[str]) -> bytes:
     """The fields of the tables, as this deploy has them."""
     return _catalogue().fingerprint(tables)
@@ -146,13 +146,13 @@ def fingerprint(tables: frozenset[str]) -> bytes:
 
 def is_comparable(table: str, attname: str) -> bool:
     """Whether `attname = value` on the table is told by a digest of the value: the stored value is the given one."""
-    comparable = _catalogue().comparable
-    found = comparable.get((table, attname))
+    catalogue = _current or _catalogue()
+    found = catalogue.comparable.get((table, attname))
     if found is None:
         model = known_tables().get(table)
         fields = model._meta.concrete_fields if model else ()
         found = any(field.attname == attname and _is_stored_as_given(field) for field in fields)
-        comparable[table, attname] = found
+        catalogue.comparable[table, attname] = found
     return found
 
 
@@ -172,23 +172,19 @@ def _is_stored_as_given(field: Field) -> bool:  # type: ignore[type-arg]
     )
 
 
-_bounds: tuple[PolicySet | None, _Catalogue | None, dict[frozenset[str], int | None]] = (None, None, {})
-
-
 def bound_ms(tables: frozenset[str]) -> int | None:
     """The shortest timeout of the tables' rules in force; None where no table has a rule."""
-    global _bounds
-    policies, catalogue = conf.policies(), _catalogue()
-    of_policies, of_catalogue, kept = _bounds
-    if of_policies is not policies or of_catalogue is not catalogue:
-        kept = {}
-        _bounds = (policies, catalogue, kept)
+    catalogue, policies = _current or _catalogue(), conf.policies()
+    if catalogue.policies is not policies:
+        catalogue.bounds = {}  # before the policies: who finds these in place must not find the others' bounds
+        catalogue.policies = policies
+    bounds = catalogue.bounds
     try:
-        return kept[tables]
+        return bounds[tables]
     except KeyError:
         models = (catalogue.by_table.get(table) for table in tables)
         rules = (policies.rule_for(model._meta.label) for model in models if model is not None)
         bound = min((rule.timeout.value.ms for rule in rules if rule is not None), default=None)
-        if len(kept) < _TEXTS:
-            kept[tables] = bound
+        if len(bounds) < _TEXTS:
+            bounds[tables] = bound
         return bound

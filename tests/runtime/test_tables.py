@@ -49,7 +49,7 @@ def test_no_table_is_found_in_a_longer_name(sql: str) -> None:
 
 def test_a_table_that_occurs_twice_is_told_from_its_columns() -> None:
     once = f'SELECT "{ARTICLE}"."id" FROM "{ARTICLE}" INNER JOIN "{TAG}" ON ("{ARTICLE}"."id" = "{TAG}"."id")'
-    assert mention(once) == (frozenset({ARTICLE, TAG}), frozenset(), False, False)
+    assert mention(once) == (frozenset({ARTICLE, TAG}), frozenset(), frozenset(), False, False)
     assert mention(f'{once} LEFT OUTER JOIN "{TAG}" T3').repeated == {TAG}
     assert mention(f'{once} LEFT OUTER JOIN "{TAG}" T3').has_outer_join
     assert mention(f"SELECT 1 FROM {ARTICLE}, {ARTICLE} T2").repeated == {ARTICLE}
