@@ -10,14 +10,17 @@ from typing import Any
 
 import pytest
 from cacheops import tree
-from django.db.models import Count, Exists, F, OuterRef, Q, Subquery, Window
+from django.db.models import Count, Exists, F, Max, OuterRef, Q, Subquery, Window
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Coalesce, RowNumber
-from news.models import Article, Author, Category, Country, Tag
+from news.models import Article, Author, Category, Country, Language, Tag
 
+from cachepolicy import allow_writes
+from cachepolicy.runtime import queryset_keys
 from cachepolicy.runtime.compilations import share, unshare
-from cachepolicy.runtime.dependencies import dnfs
+from cachepolicy.runtime.dependencies import REPLACEMENTS, dnfs
 from tests.projects import Project
+from tests.runtime.replacing import put_in_place
 
 WHOLE: list[dict[str, Any]] = [{}]
 ARTICLE, AUTHOR, CATEGORY, COUNTRY, TAG = (model._meta.db_table for model in (Article, Author, Category, Country, Tag))
@@ -129,6 +132,64 @@ def test_a_compilation_never_outlives_a_change_of_the_query() -> None:
     assert in_place is queryset
     in_place.filter(author__name="x")
     assert dnfs(queryset) == {ARTICLE: [{"id": 1}], AUTHOR: [{"name": "x"}]}
+
+
+@pytest.fixture
+def article(monkeypatch: pytest.MonkeyPatch) -> Article:
+    put_in_place(monkeypatch, [*REPLACEMENTS, *queryset_keys.REPLACEMENTS])
+    with allow_writes():
+        country = Country.objects.create(code="FR", alpha_3="FRA", name="France")
+        language = Language.objects.create(code="fr", alpha_3="fra", name="French")
+    author = Author.objects.create(name="A. Author", country=country)
+    category = Category.objects.create(name="World", slug="world")
+    article = Article.objects.create(title="T", slug="t", category=category, author=author, language=language)
+    article.tags.add(Tag.objects.create(name="Elections", slug="elections"))
+    return article
+
+
+def _renamed(row: Any) -> None:
+    row.name = "renamed"
+    row.save()
+
+
+# (what is read, what is written to between two reads of it)
+WRITES: dict[str, tuple[Any, Any]] = {
+    "select_related": (
+        lambda: [row.author.name for row in Article.objects.select_related("author").cache()],  # type: ignore[attr-defined]
+        lambda row: _renamed(row.author),
+    ),
+    "subquery in a filter": (
+        lambda: Article.objects.filter(author__in=Author.objects.filter(name="A. Author")).count(),
+        lambda row: _renamed(row.author),
+    ),
+    "exclude over a reverse relation": (
+        lambda: list(Category.objects.exclude(articles__author__name="A. Author").values("pk").cache()),  # type: ignore[attr-defined]
+        lambda row: _renamed(row.author),
+    ),
+    "no row joined": (
+        lambda: list(Tag.objects.filter(articles__isnull=True).values("pk").cache()),  # type: ignore[attr-defined]
+        lambda row: row.delete(),
+    ),
+    "a text in another case": (
+        lambda: Category.objects.filter(name__in=["WORLD", "World"]).exists(),
+        lambda row: _renamed(row.category),
+    ),
+    "aggregate over a subquery": (
+        lambda: Tag.objects.cache().aggregate(n=Max(Subquery(Author.objects.values("name")[:1]))),  # type: ignore[attr-defined]
+        lambda row: _renamed(row.author),
+    ),
+}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("case", WRITES)
+def test_a_write_to_what_is_read_is_seen_at_once(case: str, article: Article, django_assert_num_queries: Any) -> None:
+    read, write = WRITES[case]
+    before = read()
+    with django_assert_num_queries(0):
+        assert read() == before
+    write(article)
+    assert read() != before
 
 
 def test_inherited_tables_depend_on_each_other(tmp_path: Path) -> None:
