@@ -219,9 +219,10 @@ def test_off_without_redis_exits_with_2_and_show_says_that_it_is_not_known(proje
     for arguments in (["off", "shop.Tag"], ["on", "--all"]):
         done = project.manage("cachepolicy", *arguments)
         assert (done.code, done.out) == (2, "")
-        assert done.err.startswith("CommandError: the off switch is in Redis, which cannot be reached: ")
+        # The log says it too, before.
+        assert done.err.splitlines()[-1].startswith("CommandError: the off switch is in Redis, which cannot be reached: ")
     shown = project.manage("cachepolicy", "show")
-    assert (shown.code, shown.err) == (0, "")
+    assert shown.code == 0
     assert shown.out.endswith("\n\noff now: not known, since Redis cannot be reached\n")
 
 
