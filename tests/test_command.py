@@ -220,7 +220,9 @@ def test_off_without_redis_exits_with_2_and_show_says_that_it_is_not_known(proje
         done = project.manage("cachepolicy", *arguments)
         assert (done.code, done.out) == (2, "")
         # The log says it too, before.
-        assert done.err.splitlines()[-1].startswith("CommandError: the off switch is in Redis, which cannot be reached: ")
+        assert done.err.splitlines()[-1].startswith(
+            "CommandError: the off switch is in Redis, which cannot be reached: "
+        )
     shown = project.manage("cachepolicy", "show")
     assert shown.code == 0
     assert shown.out.endswith("\n\noff now: not known, since Redis cannot be reached\n")
