@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 from cacheops.redis import redis_client
-from cacheops.transaction import transaction_states
 from django.db import connections
-from django.db.transaction import atomic
+from django.db.transaction import atomic, set_rollback
 from news.models import Article, Author, Category, Country, Language, Tag
 
 from cachepolicy import Duration, allow_writes, cached, cached_as
@@ -255,15 +254,11 @@ def test_a_write_to_another_database_than_the_samples_turns_caching_off_too(poli
     def function() -> int:
         return call()
 
-    state = transaction_states["other"]
-    state.begin()
-    state.mark_dirty()
-    try:
-        # Only an alias that the project has can be read; the samples are all of `default`.
-        with mock_alias("other"):
-            assert [function(), function()] == [1, 2]
-    finally:
-        state.rollback()
+    # Only an alias that the project has can be read; the samples are all of `default`.
+    with another_connection("other"), atomic(using="other"):
+        Tag.objects.using("other").create(name="Elections", slug="elections")
+        assert [function(), function()] == [1, 2]
+        set_rollback(True, using="other")
     assert [function(), function()] == [3, 3]
 
 
@@ -314,12 +309,13 @@ def _article() -> Article:
 
 
 @contextmanager
-def mock_alias(alias: str) -> Iterator[None]:
-    """Let the project have one more database, which nobody connects to."""
+def another_connection(alias: str) -> Iterator[None]:
+    """Let the project have one more database, which is the same one."""
     connections.settings[alias] = connections.settings["default"]
+    connections[alias].connect()
     try:
         yield
     finally:
+        connections[alias].close()
+        del connections[alias]
         del connections.settings[alias]
-        if hasattr(connections._connections, alias):  # type: ignore[attr-defined]
-            del connections[alias]
