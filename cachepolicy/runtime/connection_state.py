@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 from weakref import WeakKeyDictionary, WeakSet
 
 from cacheops import no_invalidation
 from cacheops.conf import settings as cacheops_settings
+from django.db import connections
 
 from cachepolicy import clock
 from cachepolicy.runtime import births, drivers, invalidations
 from cachepolicy.runtime.accounting import left_to_invalidate
 from cachepolicy.runtime.statements import Statement
 
-__all__ = ["ConnectionState", "Item", "state_of"]
+__all__ = ["ConnectionState", "Item", "nothing_served", "state_of"]
 
 _log: Final = logging.getLogger("cachepolicy")
 
@@ -34,19 +36,19 @@ class ConnectionState:
     `session`: the driver's connection, None while Django opens one. `began_ns`: the transaction's first statement.
     `begun`: a BEGIN went through a cursor. `uncertain`: only the driver knows whether one is open, and does not say.
     `changes`: how many rows the session had written when it began. `queue`: what to invalidate after its commit.
-    `unsent`: how many blocks hold invalidations back that are due. `cursors`: reads that may not be finished, and the
+    `unserved`: how many blocks let nothing be served or stored. `cursors`: reads that may not be finished, and the
     instants they see.
     """
 
     __slots__ = (
         "began_ns", "begun", "changes", "cursors", "dirty", "queue", "savepoints", "session", "stands_still",
-        "uncertain", "uncommitted", "unsent",
+        "uncertain", "uncommitted", "unserved",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.session: Any = None
         self.queue: list[Item] = []
-        self.unsent = 0
+        self.unserved = 0
         self.stands_still, self.uncommitted = True, False
         self.cursors: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
         self._clean()
@@ -68,6 +70,7 @@ class ConnectionState:
     def closed(self) -> None:
         """The session is over, and what it had not committed is undone."""
         self.session = None
+        self.uncommitted = False
         self.queue = []
         self.cursors.clear()
         self._clean()
@@ -87,7 +90,7 @@ class ConnectionState:
 
     def is_dirty(self, connection: Any) -> bool:
         """Whether reads on the connection may see what is not committed, or what the cache has not been told yet."""
-        if self.unsent or self.uncommitted:
+        if self.unserved or self.uncommitted:
             return True
         return self.inside(connection) and self._has_written(connection)
 
@@ -225,3 +228,14 @@ def state_of(connection: Any) -> ConnectionState:
     if state is None:
         state = connection._cachepolicy = ConnectionState()
     return state
+
+
+@contextmanager
+def nothing_served(alias: str) -> Iterator[None]:
+    """Reads of a database come from it inside, since invalidations that are due may not have been sent yet."""
+    state = state_of(connections[alias])
+    state.unserved += 1
+    try:
+        yield
+    finally:
+        state.unserved = max(state.unserved - 1, 0)  # a fork inside has reset it

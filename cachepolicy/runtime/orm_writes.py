@@ -22,8 +22,7 @@ from django.db.models import Model
 from cachepolicy import conf
 from cachepolicy.runtime import invalidations, relation_writes
 from cachepolicy.runtime.accounting import accounted
-from cachepolicy.runtime.connection_state import state_of
-from cachepolicy.runtime.freshness import fresh
+from cachepolicy.runtime.connection_state import nothing_served, state_of
 from cachepolicy.runtime.relation_writes import writes_through
 
 __all__ = ["REPLACEMENTS", "invalidates"]
@@ -51,7 +50,8 @@ def invalidates(*models: type[Model], using: str | None = None) -> Iterator[None
         raise TypeError("invalidates() takes the model classes that the block writes, as in invalidates(Article)")
     tables: dict[str, set[str]] = {}
     for model in models:
-        if not (isinstance(model, type) and issubclass(model, Model)) or model._meta.abstract:
+        meta: Any = getattr(model, "_meta", None)
+        if meta is None or not isinstance(model, type) or meta.abstract:
             raise TypeError(
                 f"invalidates() takes model classes with a table, as in invalidates(Article), not {model!r}"
             )
@@ -77,18 +77,14 @@ def _mark_dirty(aliases: Any) -> None:
 
 @contextmanager
 def _sent_together(alias: str) -> Iterator[None]:
-    """Invalidations of the block go out in one round trip; until then nothing is served from the cache here."""
+    """Invalidations of the block go out in one round trip."""
     connection: Any = connections[alias]
-    state = state_of(connection)
-    if state.inside(connection):
-        yield  # its commit sends them
-        return
-    state.unsent += 1
-    try:
-        with invalidations.batch():
-            yield
-    finally:
-        state.unsent = max(state.unsent - 1, 0)  # a fork inside has reset it
+    with nothing_served(alias):
+        if state_of(connection).inside(connection):
+            yield  # its commit sends them
+        else:
+            with invalidations.batch():
+                yield
 
 
 def _save_base(upstream: Upstream) -> Upstream:
@@ -100,11 +96,10 @@ def _save_base(upstream: Upstream) -> Upstream:
         using = using or router.db_for_write(self.__class__, instance=self)
         if not _is_cacheops(type(self)):
             return upstream(self, raw, force_insert, force_update, using, update_fields)
-        with fresh():
-            if self._meta.concrete_model._meta.parents:  # it saves in a transaction
-                return upstream(self, raw, force_insert, force_update, using, update_fields)
-            with _sent_together(using):
-                return upstream(self, raw, force_insert, force_update, using, update_fields)
+        # Several tables are saved in a transaction, whose commit sends before it calls the application.
+        block = nothing_served if self._meta.concrete_model._meta.parents else _sent_together
+        with block(using):
+            return upstream(self, raw, force_insert, force_update, using, update_fields)
 
     return save_base
 
@@ -202,8 +197,9 @@ def _invalidated_update(upstream: Upstream) -> Upstream:
     def invalidated_update(self: Any, **kwargs: Any) -> Any:
         whole = not self.query.deferred_loading[0] and _is_complete(self.model)
         token = _updating.set(self.model if whole else None)
+        self._for_write = True
         try:
-            with fresh():
+            with _sent_together(self.db):
                 return upstream(self, **kwargs)
         finally:
             _updating.reset(token)

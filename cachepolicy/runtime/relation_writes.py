@@ -8,11 +8,12 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 from cacheops.conf import settings as cacheops_settings
+from django.db import router
 from django.db.models import Model
 from django.db.models.signals import m2m_changed
 
 from cachepolicy.runtime.accounting import accounted
-from cachepolicy.runtime.freshness import fresh
+from cachepolicy.runtime.connection_state import nothing_served
 
 __all__ = ["REPLACEMENTS", "writes_through"]
 
@@ -42,7 +43,8 @@ def _told_of(upstream: Upstream) -> Upstream:
         told = not self.symmetrical and self.through._meta.auto_created and _listens_to(self.through)
         token = writes_through.set(self.through if told else None)
         try:
-            with fresh():
+            # clear() asks cacheops' handler for the rows that were there.
+            with nothing_served(router.db_for_write(self.through, instance=self.instance)):
                 return upstream(self, *args, **kwargs)
         finally:
             writes_through.reset(token)

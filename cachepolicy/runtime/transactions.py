@@ -208,7 +208,7 @@ def _forked() -> None:
     """What a parent has queued is the parent's to send."""
     for connection in connections.all(initialized_only=True):
         state = state_of(connection)
-        state.queue, state.dirty, state.unsent = [], False, 0
+        state.queue, state.dirty, state.unserved = [], False, 0
 
 
 @functools.cache

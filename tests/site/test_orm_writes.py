@@ -1,0 +1,446 @@
+"""Every write of the ORM is read at once; those whose rows cacheops knows leave other rows' cached reads alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import cacheops
+import pytest
+from cacheops.redis import redis_client
+from django.db import connection, models, transaction
+from django.db.models import F
+from django.db.models.deletion import Collector
+from django.test.utils import CaptureQueriesContext
+from news.models import Article, Category, Language, Tag
+
+import cachepolicy
+from cachepolicy import signals
+from cachepolicy.policies.loader import parse_policies
+from tests.site.conftest import Unasked
+
+Through: Any = Article.tags.through
+
+
+@pytest.fixture
+def article(edition: int) -> Article:
+    return Article.objects.select_related(None).nocache()[0]  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def other(article: Article) -> Article:
+    return Article.objects.exclude(pk=article.pk).select_related(None).nocache()[0]  # type: ignore[attr-defined]
+
+
+@contextmanager
+def sent() -> Iterator[list[str]]:
+    """The tables that were invalidated inside."""
+    tables: list[str] = []
+
+    def hear(table: str, **_: Any) -> None:
+        tables.append(table)
+
+    signals.invalidation.connect(hear)
+    try:
+        yield tables
+    finally:
+        signals.invalidation.disconnect(hear)
+
+
+def scripts_run() -> int:
+    return int(redis_client.info("commandstats").get("cmdstat_evalsha", {"calls": 0})["calls"])
+
+
+def new_article(like: Article, slug: str) -> Article:
+    row = Article.objects.nocache().get(pk=like.pk)  # type: ignore[attr-defined]
+    row.pk, row.slug, row._state.adding = None, slug, True
+    return row
+
+
+def titles() -> list[str]:
+    return sorted(Article.objects.filter(title__startswith="New").values_list("title", flat=True))
+
+
+def saved(row: Article, **values: Any) -> None:
+    for name, value in values.items():
+        setattr(row, name, value)
+    row.save()
+
+
+# Of the lists of what plain cacheops misses, and of what it sees.
+OVERLOOKED: dict[str, Callable[[Article], Any]] = {
+    "update()": lambda row: Article.objects.filter(pk=row.pk).update(title="New"),
+    "bulk_update()": lambda row: _bulk_update(row),
+    "save() with F()": lambda row: saved(row, title="New", revision=F("revision") + 1),
+    "bulk_create(update_conflicts)": lambda row: _upsert(row),
+    "save() over a row that is there": lambda row: _overwrite(row),
+    "raw SQL": lambda row: _execute("UPDATE news_article SET title = 'New' WHERE id = %s", row.pk),
+    "executemany()": lambda row: _executemany(row),
+    "UpdateQuery": lambda row: models.sql.UpdateQuery(Article).update_batch([row.pk], {"title": "New"}, "default"),
+    "save() of a deferred row": lambda row: saved(Article.objects.defer("body").nocache().get(pk=row.pk), title="New"),  # type: ignore[attr-defined]
+    "save(update_fields)": lambda row: _save_fields(row),
+}
+
+
+def _bulk_update(row: Article) -> None:
+    row.title = "New"
+    Article.objects.bulk_update([row], ["title"])
+
+
+def _upsert(row: Article) -> None:
+    row.title = "New"
+    unique = None if connection.vendor == "mysql" else ["id"]
+    Article.objects.bulk_create([row], update_conflicts=True, update_fields=["title"], unique_fields=unique)
+
+
+def _overwrite(row: Article) -> None:
+    values = {field.attname: getattr(row, field.attname) for field in Article._meta.concrete_fields}
+    Article(**{**values, "title": "New"}).save()
+
+
+def _execute(sql: str, *params: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+
+
+def _executemany(row: Article) -> None:
+    with connection.cursor() as cursor:
+        cursor.executemany("UPDATE news_article SET title = %s WHERE id = %s", [("New", row.pk)])
+
+
+def _save_fields(row: Article) -> None:
+    row.title = "New"
+    row.save(update_fields=["title"])
+
+
+@pytest.mark.parametrize("how", ["autocommit", "atomic()"])
+@pytest.mark.parametrize("write", OVERLOOKED)
+def test_the_old_value_and_the_new_are_read_anew(article: Article, write: str, how: str) -> None:
+    reads: list[Callable[[], Any]] = [
+        lambda: Article.objects.get(pk=article.pk).title,
+        lambda: Article.objects.filter(title=old).count(),
+        lambda: Article.objects.filter(title="New").count(),
+        lambda: Article.objects.filter(title="New", revision=article.revision).count(),
+        titles,
+    ]
+    old = article.title
+    before = [read() for read in reads]
+    if how == "atomic()":
+        with transaction.atomic():
+            OVERLOOKED[write](article)
+    else:
+        OVERLOOKED[write](article)
+    after = [read() for read in reads]
+    cacheops.invalidate_all()
+    assert after == [read() for read in reads]
+    assert after[:3] == ["New", before[1] - 1, before[2] + 1]
+
+
+def test_a_row_that_raw_delete_removes_is_gone(article: Article) -> None:
+    row = Tag.objects.create(name="Unused", slug="unused")
+    assert Tag.objects.filter(slug="unused").count() == 1
+    Tag.objects.filter(pk=row.pk)._raw_delete("default")  # type: ignore[attr-defined]
+    assert Tag.objects.filter(slug="unused").count() == 0
+
+
+def test_writers_with_cacheops_switched_off_invalidate_too(article: Article, settings: Any) -> None:
+    old = Article.objects.get(pk=article.pk).title
+    settings.CACHEOPS_ENABLED = False
+    saved(article, title="New")
+    settings.CACHEOPS_ENABLED = True
+    assert Article.objects.get(pk=article.pk).title == "New" != old
+
+
+PRECISE: dict[str, Callable[[Article, Article], Any]] = {
+    "save()": lambda row, _: saved(row, title="New"),
+    "save(update_fields)": lambda row, _: _save_fields(row),
+    "create()": lambda row, _: new_article(row, "new").save(),
+    "delete()": lambda row, _: row.delete(),
+    "QuerySet.delete()": lambda row, _: Article.objects.filter(pk=row.pk).delete(),
+    "bulk_create()": lambda row, _: Article.objects.bulk_create([new_article(row, "a"), new_article(row, "b")]),
+    "invalidated_update()": lambda row, _: Article.objects.filter(pk=row.pk).invalidated_update(title="New"),  # type: ignore[attr-defined]
+    "invalidated_update() with F()": lambda row, _: Article.objects.filter(pk=row.pk).invalidated_update(  # type: ignore[attr-defined]
+        revision=F("revision") + 1
+    ),
+}
+
+
+@pytest.mark.parametrize("how", ["autocommit", "atomic()"])
+@pytest.mark.parametrize("write", PRECISE)
+def test_other_rows_stay_cached(article: Article, other: Article, unasked: Unasked, write: str, how: str) -> None:
+    Article.objects.get(pk=other.pk)
+    Article.objects.get(pk=article.pk)
+    Article.objects.filter(slug=other.slug).count()
+    if how == "atomic()":
+        with transaction.atomic():
+            PRECISE[write](article, other)
+    else:
+        PRECISE[write](article, other)
+    with unasked(Article):
+        Article.objects.get(pk=other.pk)
+        Article.objects.filter(slug=other.slug).count()
+    if write not in ("create()", "bulk_create()"):
+        with pytest.raises(AssertionError), unasked(Article):
+            Article.objects.filter(pk=article.pk).count()
+
+
+@pytest.mark.parametrize("write", [name for name in OVERLOOKED if name != "save(update_fields)"])
+def test_what_is_not_known_row_by_row_invalidates_the_table(article: Article, other: Article, write: str) -> None:
+    Article.objects.get(pk=other.pk)
+    OVERLOOKED[write](article)
+    with CaptureQueriesContext(connection) as queries:
+        Article.objects.get(pk=other.pk)
+    assert len(queries) == 1
+
+
+RELATIONS: dict[str, Callable[[Article, Tag], Any]] = {
+    "add()": lambda row, tag: row.tags.add(tag),
+    "remove()": lambda row, tag: row.tags.remove(tag),
+    "set()": lambda row, tag: row.tags.set([tag]),
+    "clear()": lambda row, _: row.tags.clear(),
+    "add() from the other side": lambda row, tag: tag.articles.add(row),
+    "clear() from the other side": lambda _, tag: tag.articles.clear(),
+}
+
+
+@pytest.fixture
+def tags(article: Article) -> tuple[Tag, Tag]:
+    mine = Tag.objects.create(name="Mine", slug="mine")
+    return mine, Tag.objects.create(name="Not mine", slug="not-mine")
+
+
+@pytest.mark.parametrize("relate", RELATIONS)
+def test_a_relations_rows_are_read_anew_and_no_others(
+    article: Article, other: Article, tags: tuple[Tag, Tag], unasked: Unasked, relate: str
+) -> None:
+    mine, not_mine = tags
+    if relate in ("remove()", "clear() from the other side"):
+        article.tags.add(mine)
+    other.tags.add(not_mine)
+    reads: list[Callable[[], Any]] = [
+        lambda: Article.objects.filter(tags=mine).count(),
+        lambda: sorted(tag.name for tag in article.tags.all()),
+    ]
+    before = [read() for read in reads]
+    list(Article.objects.filter(tags=not_mine))
+    RELATIONS[relate](article, mine)
+    after = [read() for read in reads]
+    cacheops.invalidate_all()
+    assert after == [read() for read in reads]
+    assert after != before
+
+
+def test_a_relation_leaves_other_rows_of_its_table_cached(
+    article: Article, other: Article, tags: tuple[Tag, Tag], unasked: Unasked
+) -> None:
+    mine, not_mine = tags
+    with sent() as tables:
+        article.tags.add(mine)
+    assert set(tables) == {"news_article_tags"}
+    list(Through.objects.filter(article_id=other.pk))
+    with sent() as tables:
+        article.tags.remove(mine)
+        article.tags.add(not_mine)
+        article.tags.clear()
+    assert set(tables) == {"news_article_tags"}
+
+
+def test_rows_between_two_that_no_manager_wrote_are_read_anew(article: Article, tags: tuple[Tag, Tag]) -> None:
+    mine, _ = tags
+    assert Article.objects.filter(tags=mine).count() == 0
+    Through.objects.bulk_create([Through(article=article, tag=mine)], ignore_conflicts=True)
+    assert Article.objects.filter(tags=mine).count() == 1
+    Through.objects.filter(tag=mine).delete()
+    assert Article.objects.filter(tags=mine).count() == 0
+    Through.objects.create(article=article, tag=mine)
+    assert Article.objects.filter(tags=mine).count() == 1
+
+
+def test_a_cascade_takes_the_rows_between_two_along(article: Article, tags: tuple[Tag, Tag]) -> None:
+    mine, _ = tags
+    article.tags.add(mine)
+    assert Article.objects.filter(tags=mine).count() == 1
+    article.delete()
+    assert Article.objects.filter(tags=mine).count() == 0
+
+
+def test_what_a_deletion_updates_is_read_anew(article: Article) -> None:
+    """As SET_NULL does: an UPDATE that sends no signal."""
+    language = Language.objects.exclude(pk=article.language_id)[0]
+    assert Article.objects.get(pk=article.pk).language_id != language.pk
+    collector = Collector(using="default")
+    collector.add_field_update(Article._meta.get_field("language"), language, Article.objects.filter(pk=article.pk))
+    spare = Tag.objects.create(name="Spare", slug="spare")
+    collector.collect([spare])
+    collector.delete()
+    assert Article.objects.get(pk=article.pk).language_id == language.pk
+
+
+@pytest.fixture
+def ignoring(settings: Any) -> None:
+    rule = b"""\
+version: 1
+models:
+  news.Article: {ops: all, timeout: 60s, update: ignore}
+  news.Tag: {ops: all, timeout: 60s}
+"""
+    settings.CACHEPOLICY = parse_policies(rule, "rules.yaml")
+
+
+def test_a_rule_may_leave_update_to_the_timeout(article: Article, ignoring: None) -> None:
+    before = Article.objects.get(pk=article.pk).title
+    Article.objects.filter(pk=article.pk).update(title="New")
+    _bulk_update(article)
+    assert Article.objects.get(pk=article.pk).title == before
+    with transaction.atomic():
+        Article.objects.filter(pk=article.pk).update(title="Newer")
+        assert Article.objects.get(pk=article.pk).title == "Newer", "inside, the transaction is dirty all the same"
+    assert Article.objects.get(pk=article.pk).title == before
+
+
+def test_such_a_rule_is_about_update_alone(article: Article, ignoring: None) -> None:
+    Article.objects.get(pk=article.pk)
+    _execute("UPDATE news_article SET title = 'New' WHERE id = %s", article.pk)
+    assert Article.objects.get(pk=article.pk).title == "New"
+    saved(article, title="Newer", revision=F("revision") + 1)
+    assert Article.objects.get(pk=article.pk).title == "Newer"
+    tag = Tag.objects.create(name="Old", slug="old")
+    assert Tag.objects.get(pk=tag.pk).name == "Old"
+    Tag.objects.filter(pk=tag.pk).update(name="New")
+    assert Tag.objects.get(pk=tag.pk).name == "New"
+    test_what_a_deletion_updates_is_read_anew(article)
+
+
+def test_no_invalidation_means_none(article: Article) -> None:
+    before = Article.objects.get(pk=article.pk).title
+    with sent() as tables, cacheops.no_invalidation:
+        saved(article, title="A")
+        Article.objects.filter(pk=article.pk).update(title="B")
+        _execute("UPDATE news_article SET title = 'C' WHERE id = %s", article.pk)
+    assert tables == []
+    assert Article.objects.get(pk=article.pk).title == before
+
+
+def test_what_was_written_outside_of_no_invalidation_is_meant_at_a_commit_inside(article: Article) -> None:
+    Article.objects.get(pk=article.pk)
+    transaction.set_autocommit(False)
+    saved(article, title="New")
+    with cacheops.no_invalidation:
+        transaction.commit()
+    transaction.set_autocommit(True)
+    assert Article.objects.get(pk=article.pk).title == "New"
+
+
+def test_the_row_as_it_was_comes_from_the_database(article: Article) -> None:
+    """Another program moved the article: the cached row, which does not know, must not say what to invalidate."""
+    here, there, beyond = Category.objects.all()[:3]
+    saved(article, category=here)
+    Article.objects.get(pk=article.pk)
+    with cacheops.no_invalidation:
+        Article.objects.filter(pk=article.pk).update(category=there)
+    listed = Article.objects.filter(category=there).count()
+    article.category = beyond
+    article.save()
+    assert Article.objects.filter(category=there).count() == listed - 1
+
+
+def test_a_save_costs_one_round_trip(article: Article) -> None:
+    saved(article, title="Warm")
+    before = scripts_run()
+    saved(article, title="New", slug="new")
+    assert scripts_run() == before + 1
+    Article.objects.bulk_create([new_article(article, f"new-{number}") for number in range(20)])
+    assert scripts_run() == before + 2
+    with transaction.atomic():
+        saved(article, title="Newer")
+        Tag.objects.create(name="New", slug="new")
+        Category.objects.update(name="Same")
+        Article.objects.filter(pk=article.pk).delete()
+    assert scripts_run() == before + 3
+
+
+def test_a_handler_of_post_save_reads_what_was_saved(article: Article) -> None:
+    seen: list[Any] = []
+
+    def handler(instance: Article, **_: Any) -> None:
+        seen.append((Article.objects.get(pk=instance.pk).title, titles()))
+
+    assert Article.objects.get(pk=article.pk).title
+    assert titles() == []
+    models.signals.post_save.connect(handler, sender=Article)
+    try:
+        saved(article, title="New")
+    finally:
+        models.signals.post_save.disconnect(handler, sender=Article)
+    assert seen == [("New", ["New"])]
+
+
+def test_a_save_that_fails_leaves_the_cache_in_use(article: Article, other: Article, unasked: Unasked) -> None:
+    Article.objects.get(pk=other.pk)
+    article.slug = other.slug
+    with suppress(Exception):
+        article.save()
+    Article.objects.get(pk=other.pk)
+    with unasked(Article):
+        Article.objects.get(pk=other.pk)
+
+
+class TestInvalidates:
+    def test_what_nobody_saw_is_read_anew(self, article: Article) -> None:
+        Article.objects.get(pk=article.pk)
+        with cachepolicy.invalidates(Article):
+            _past_django(article, "New")
+        assert Article.objects.get(pk=article.pk).title == "New"
+
+    def test_also_where_the_block_raises(self, article: Article) -> None:
+        Article.objects.get(pk=article.pk)
+        with suppress(ZeroDivisionError), cachepolicy.invalidates(Article):
+            _past_django(article, "New")
+            raise ZeroDivisionError
+        assert Article.objects.get(pk=article.pk).title == "New"
+
+    def test_after_the_commit_inside_a_transaction(self, article: Article) -> None:
+        before = Article.objects.get(pk=article.pk).title
+        with sent() as tables:
+            with transaction.atomic():
+                with cachepolicy.invalidates(Article, Tag):
+                    _past_django(article, "New")
+                    assert Article.objects.get(pk=article.pk).title == "New" != before
+                assert tables == []
+            assert sorted(tables) == ["news_article", "news_tag"]
+        assert Article.objects.get(pk=article.pk).title == "New"
+
+    def test_not_at_all_after_a_rollback(self, article: Article) -> None:
+        with sent() as tables:
+            with suppress(ZeroDivisionError), transaction.atomic(), cachepolicy.invalidates(Article):
+                _past_django(article, "Never")
+                raise ZeroDivisionError
+            assert tables == []
+        assert Article.objects.get(pk=article.pk).title == article.title
+
+    def test_as_a_decorator(self, article: Article) -> None:
+        @cachepolicy.invalidates(Article)
+        def write(value: str) -> None:
+            _past_django(article, value)
+
+        for value in ("New", "Newer"):
+            Article.objects.get(pk=article.pk)
+            write(value)
+            assert Article.objects.get(pk=article.pk).title == value
+
+    def test_what_is_no_model_is_refused(self) -> None:
+        for wrong in ("news.Article", Article(), models.Model, object):
+            with pytest.raises(
+                TypeError, match=r"takes model classes with a table, as in inv"
+            ):
+                cachepolicy.invalidates(wrong).__enter__()  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=r"takes the model classes that the block writes"):
+            cachepolicy.invalidates().__enter__()
+
+
+def _past_django(row: Article, value: str) -> None:
+    connection.ensure_connection()
+    cursor: Any = connection.create_cursor()  # type: ignore[attr-defined]
+    cursor.execute("UPDATE news_article SET title = %s WHERE id = %s", [value, row.pk])
+    cursor.close()
