@@ -1,4 +1,4 @@
-"""The process's clocks: a steady one in nanoseconds and the wall's, shiftable so that a bound is tested without waiting."""
+"""The process's clocks: a steady one and the wall's, shiftable so that a bound is tested without waiting for it."""
 
 from __future__ import annotations
 

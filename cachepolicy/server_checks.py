@@ -12,8 +12,8 @@ import redis
 __all__ = ["server_problems"]
 
 _OBJ: Final = "settings.CACHEOPS_REDIS"
-# What cacheops writes without a CACHEOPS_PREFIX.
-_OURS: Final = ("as:", "asp:", "c:", "conj:", "q:", "schemes:")
+# What cacheops and the runtime write without a CACHEOPS_PREFIX.
+_OURS: Final = ("as:", "asp:", "c:", "conj:", "q:", "schemes:", "cachepolicy:", "epoch:", "known:", "marks:", "stamp:")
 _SAMPLE: Final = 200
 
 

@@ -27,13 +27,13 @@ def server_keys(prefix: str) -> list[str]:
 
 
 def table_keys(prefix: str, tables: Iterable[str]) -> list[str]:
-    """The record of each table: its epoch, its schemes and its marks."""
-    return [f"{prefix}{kind}:{table}" for table in tables for kind in ("epoch", "schemes", "marks")]
+    """The record of each table: its epoch, the schemes known of it and its marks; no names of plain cacheops'."""
+    return [f"{prefix}{kind}:{table}" for table in tables for kind in ("epoch", "known", "marks")]
 
 
 def stamp_key(prefix: str, table: str, scheme: str, digests: str) -> str:
     """The stamp that entries depend on which ask for rows of these values."""
-    return f"{prefix}conj:{table}:{scheme}:{digests}"
+    return f"{prefix}stamp:{table}:{scheme}:{digests}"
 
 
 def random_text() -> str:

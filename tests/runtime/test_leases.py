@@ -136,7 +136,7 @@ def test_another_fill_in_between_refuses_nothing() -> None:
     assert read(ARTICLE, 2) == 1
 
 
-@pytest.mark.parametrize("lost", ["conj:*", "epoch:*", "schemes:*", "marks:*", "cachepolicy:generation"])
+@pytest.mark.parametrize("lost", ["stamp:*", "epoch:*", "known:*", "marks:*", "cachepolicy:generation"])
 def test_whatever_redis_has_evicted_nothing_stale_is_served_or_stored(rig: Rig, lost: str) -> None:
     def evicted_and_written() -> None:
         client: Any = rig.client()

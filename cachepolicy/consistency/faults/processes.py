@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any, Final, Generic, TypeVar
 
+import redis
 from django.db import connections
 from django.db.transaction import atomic
 
@@ -131,17 +132,24 @@ def sql_from_outside(statement: str, parameters: list[Any], using: str = "defaul
 
 
 def killed_after_commit(write: Callable[[], None], using: str = "default") -> int:
-    """Run `write` in a process that is killed as soon as its COMMIT is answered; gives the exit status, -9."""
+    """Run `write` in a process that is killed when, its COMMIT answered, it turns to Redis; gives the status, -9."""
 
     def play() -> None:
         connection: Any = connections[using]
-        upstream = connection._commit
+        upstream_commit, upstream_send = connection._commit, redis.Connection.send_packed_command
+        committing = []
 
-        def commit_and_die() -> None:
-            upstream()
-            os.kill(os.getpid(), signal.SIGKILL)
+        def commit() -> None:
+            committing.append(True)
+            upstream_commit()
 
-        connection._commit = commit_and_die
+        def send(connection: Any, *args: Any, **options: Any) -> None:
+            if committing:
+                os.kill(os.getpid(), signal.SIGKILL)
+            upstream_send(connection, *args, **options)
+
+        connection._commit = commit
+        redis.connection.AbstractConnection.send_packed_command = send
         with atomic(using=using):
             write()
 

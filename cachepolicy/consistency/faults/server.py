@@ -29,7 +29,9 @@ __all__ = [
     "swap_values",
 ]
 
-_INVALIDATORS = ("*conj:*", "*schemes:*")
+# What stamps the entries, and what finds the stamps: of plain cacheops and of ours.
+_STAMPS = ("*conj:*", "*stamp:*")
+_RECORDS = ("*schemes:*", "*known:*", "*epoch:*", "*marks:*")
 _VALUES = ("*q:*", "*as:*", "*c:*")
 
 # Scripts, since others read and write meanwhile: a value that is gone by now must not come back in part.
@@ -136,7 +138,7 @@ def out_of_memory(rig: Rig) -> Iterator[None]:
 def evict_invalidators(rig: Rig, *, stamps: bool = True) -> int:
     """Drop what finds and stamps the entries, as an allkeys policy may, or only what finds; gives how many keys."""
     client: Any = rig.client()
-    patterns = _INVALIDATORS if stamps else _INVALIDATORS[1:]
+    patterns = _STAMPS + _RECORDS if stamps else _RECORDS
     keys = [key for pattern in patterns for key in client.scan_iter(pattern)]
     return int(client.unlink(*keys)) if keys else 0
 
@@ -217,7 +219,8 @@ def _of_values(rig: Rig, script: str) -> int:
 
 def _values(client: Any) -> list[Any]:
     found = {key for pattern in _VALUES for key in client.scan_iter(pattern, _type="string")}
-    return sorted(key for key in found if b"conj:" not in key and b"schemes:" not in key)
+    others = [pattern.strip("*").encode() for pattern in _STAMPS + _RECORDS]
+    return sorted(key for key in found if not any(other in key for other in others))
 
 
 @contextmanager

@@ -31,7 +31,7 @@ local function row(t, name, digests)
             parts[#parts + 1] = digests[field]
         end
         if covered then
-            local stamp_key = prefix .. 'conj:' .. name .. ':' .. scheme .. ':' .. table.concat(parts)
+            local stamp_key = prefix .. 'stamp:' .. name .. ':' .. scheme .. ':' .. table.concat(parts)
             redis.call('UNLINK', stamp_key)
             redis.call('HSET', KEYS[e + 2], bucket(stamp_key), text(now))
         end
