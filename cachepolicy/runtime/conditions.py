@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import re
+import uuid
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from hashlib import blake2b
@@ -35,7 +36,7 @@ _INSTANT: Final = re.compile(
 _TIME: Final = re.compile(r"\d\d:\d\d(?::\d\d(?:\.\d+)?)?", re.ASCII)
 _WORDS: Final = {"true": "1", "false": "0"}
 # Types whose text says all that a database compares.
-_CERTAIN: Final = (str, int, float, decimal.Decimal, datetime.date, datetime.time, type(None))
+_CERTAIN: Final = (str, int, float, decimal.Decimal, datetime.date, datetime.time, uuid.UUID, type(None))
 
 
 def digest(field: str, value: object) -> str:
@@ -64,7 +65,7 @@ def is_certain(value: object) -> bool:
         return True
     if isinstance(value, str):
         return value.isascii() or is_foldable(value)
-    return isinstance(value, _CERTAIN) or type(value).__name__ == "UUID"
+    return isinstance(value, _CERTAIN)
 
 
 def _digest(secret: str | bytes, field: str, text: str) -> str:

@@ -160,6 +160,9 @@ def _is_stored_as_given(field: Field) -> bool:  # type: ignore[type-arg]
     # What the database makes up itself, an instance may not have after save().
     if field.generated or field.db_default is not NOT_PROVIDED:
         return False
+    # cacheops tells of a link between two rows which two they are, and not its number.
+    if field.primary_key and field.model._meta.auto_created:
+        return False
     while isinstance(field, ForeignKey):
         field = field.target_field
     storing = [getattr(type(field), name) for name in _STORING]

@@ -129,6 +129,8 @@ def test_fields_are_comparable_where_the_database_stores_what_it_is_given(tmp_pa
     assert is_comparable(ARTICLE, "category_id")
     assert is_comparable(AUTHOR, "country_id")
     assert is_comparable(ARTICLE, "published")
+    assert is_comparable(LINKS, "article_id")
+    assert not is_comparable(LINKS, "id")
     assert not is_comparable(ARTICLE, "category")
     assert not is_comparable(ARTICLE, "body")
     assert not is_comparable("no such table", "id")
