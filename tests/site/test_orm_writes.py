@@ -431,9 +431,7 @@ class TestInvalidates:
 
     def test_what_is_no_model_is_refused(self) -> None:
         for wrong in ("news.Article", Article(), models.Model, object):
-            with pytest.raises(
-                TypeError, match=r"takes model classes with a table, as in inv"
-            ):
+            with pytest.raises(TypeError, match=r"takes model classes with a table, as in inv"):
                 cachepolicy.invalidates(wrong).__enter__()  # type: ignore[arg-type]
         with pytest.raises(TypeError, match=r"takes the model classes that the block writes"):
             cachepolicy.invalidates().__enter__()

@@ -24,7 +24,7 @@ from cachepolicy.consistency.soak.board import Board
 __all__ = ["Done", "Table", "in_threads", "kinds", "quietly", "reading", "saving"]
 
 _OPS: Final = ("get", "fetch", "function", "nested function")
-_OPS_ODDS: Final = (55, 20, 15, 10)
+_OPS_ODDS: Final = (35, 20, 35, 10)
 _CONTROL: Final = 0.01  # of the reads go past the cache
 _LONGEST: Final = 5  # times as many reads as asked for are made at most, where the cache serves few of them
 _SAVE_S: Final = 0.04
