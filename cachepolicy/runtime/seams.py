@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.resources import files
@@ -39,7 +39,7 @@ _MODULES: Final = {
 }
 
 # Owner ("module" or "module:Class"), attribute, and what makes ours of upstream's.
-REPLACEMENTS: Final = (
+REPLACEMENTS: Final[tuple[tuple[str, str, Callable[[Any], Any]], ...]] = (
     *reads.REPLACEMENTS,
     *fills.REPLACEMENTS,
     *invalidations.REPLACEMENTS,

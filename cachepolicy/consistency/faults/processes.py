@@ -136,7 +136,8 @@ def killed_after_commit(write: Callable[[], None], using: str = "default") -> in
 
     def play() -> None:
         connection: Any = connections[using]
-        upstream_commit, upstream_send = connection._commit, redis.Connection.send_packed_command
+        redis_connection: Any = redis.connection.AbstractConnection
+        upstream_commit, upstream_send = connection._commit, redis_connection.send_packed_command
         committing = []
 
         def commit() -> None:
@@ -149,7 +150,7 @@ def killed_after_commit(write: Callable[[], None], using: str = "default") -> in
             upstream_send(connection, *args, **options)
 
         connection._commit = commit
-        redis.connection.AbstractConnection.send_packed_command = send
+        redis_connection.send_packed_command = send
         with atomic(using=using):
             write()
 
