@@ -37,9 +37,7 @@ def cache_thing(
     """Store what a miss has computed, for as long as the call site says within what its tables' rules allow."""
     if expected_checksum == "never match":
         return ""  # keep_fresh's question before the call: the lease answers it for every read
-    computation = births.open_computation()
-    if computation is not None and computation.key != cache_key:
-        computation = None
+    computation = births.found(cache_key)
     place, dirty = Place(cache_key, prefix, cond_dnfs), transaction_states.is_dirty(dbs)
     fill(place, data, bounded_ms(timeout, bound_ms(frozenset(cond_dnfs))), dirty=dirty, computation=computation)
     return None

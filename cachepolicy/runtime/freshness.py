@@ -27,8 +27,8 @@ class fresh:  # noqa: N801 - as contextlib's, it is written like a function
 
     No tier serves a hit there: not Redis, not the process's memory, no cached function. What is read is stored in
     Redis as usual, since it is born now; so a fresh read also mends the entry for everyone else. It holds for this
-    thread or task, for what it awaits, and for tasks it starts meanwhile. A queryset is read where it is evaluated, not where
-    it is made.
+    thread or task, for what it awaits, and for tasks it starts meanwhile. A queryset is read where it is evaluated,
+    not where it is made.
     """
 
     __slots__ = ()

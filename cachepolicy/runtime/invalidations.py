@@ -31,7 +31,29 @@ class _Item(NamedTuple):
     fields: tuple[tuple[str, str], ...] | None
 
 
-_batch: ContextVar[list[_Item] | None] = ContextVar("cachepolicy_invalidations", default=None)
+class _Batch:
+    """Items that wait for the end of a block; a thread that has inherited its context may outlive it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._items: list[_Item] | None = []
+
+    def take(self, items: list[_Item]) -> bool:
+        """Whether they will be sent at the end of the block."""
+        with self._lock:
+            if self._items is None:
+                return False
+            self._items += items
+            return True
+
+    def close(self) -> list[_Item]:
+        """The end of the block: what is to be sent."""
+        with self._lock:
+            items, self._items = self._items, None
+        return items or []
+
+
+_batch: ContextVar[_Batch | None] = ContextVar("cachepolicy_invalidations", default=None)
 
 
 @contextmanager
@@ -40,13 +62,13 @@ def batch() -> Iterator[None]:
     if _batch.get() is not None:
         yield
         return
-    items: list[_Item] = []
-    _batch.set(items)
+    block = _Batch()
+    _batch.set(block)
     try:
         yield
     finally:
         _batch.set(None)
-        if items:
+        if items := block.close():
             _send(items)
 
 
@@ -60,11 +82,9 @@ def _row(prefix: str, table: str, values: dict[str, str]) -> None:
 
 
 def _take(items: list[_Item]) -> None:
-    waiting = _batch.get()
-    if waiting is None:
+    block = _batch.get()
+    if block is None or not block.take(items):
         _send(items)
-    else:
-        waiting.extend(items)
 
 
 def _send(items: list[_Item]) -> None:
