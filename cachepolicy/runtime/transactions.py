@@ -8,126 +8,67 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-import cacheops.transaction
-from django.db import DEFAULT_DB_ALIAS, IntegrityError, connections
+from django.db import IntegrityError, connections
 from django.db.backends.signals import connection_created
-from django.utils.connection import ConnectionDoesNotExist
+from django.db.backends.utils import CursorWrapper
 
-from cachepolicy.runtime.connection_state import Item, state_of
+from cachepolicy.runtime.connection_state import state_of
 from cachepolicy.runtime.statements import READ, Statement, classify, words_of
+from cachepolicy.runtime.transaction_states import in_force, transaction_states
 
 __all__ = ["REPLACEMENTS", "install", "transaction_states"]
-
-
-class _TransactionState:
-    """One database's, with the API of cacheops' own; it asks the connection whenever it is asked.
-
-    cacheops calls begin(), commit() and rollback() at the ends of atomic(), which may not be those of the transaction.
-    """
-
-    def __init__(self, alias: str) -> None:
-        self._alias = alias
-
-    def _connection(self) -> Any:
-        try:
-            return connections[self._alias]
-        except ConnectionDoesNotExist:  # Django's own, without a database, while it makes one
-            return None
-
-    def __bool__(self) -> bool:
-        connection = self._connection()
-        return connection is not None and state_of(connection).inside(connection)
-
-    def is_dirty(self) -> bool:
-        """Whether reads here must neither be served nor stored."""
-        connection = self._connection()
-        return connection is not None and state_of(connection).is_dirty(connection)
-
-    def push(self, item: Item) -> None:
-        """Invalidate after the commit."""
-        if (connection := self._connection()) is not None:
-            state_of(connection).push(connection, item)
-
-    def mark_dirty(self) -> None:
-        """Something was written."""
-        if (connection := self._connection()) is not None and state_of(connection).inside(connection):
-            state_of(connection).dirty = True
-
-    def begin(self) -> None:
-        """Nothing: the connection knows."""
-
-    commit = rollback = begin
-
-
-class _TransactionStates:
-    """Stands in for cacheops' `transaction_states`."""
-
-    def __init__(self) -> None:
-        self._by_alias: dict[str, _TransactionState] = {}
-
-    def __getitem__(self, alias: str | None) -> _TransactionState:
-        name = alias or DEFAULT_DB_ALIAS
-        state = self._by_alias.get(name)
-        if state is None:
-            state = self._by_alias[name] = _TransactionState(name)
-        return state
-
-    def is_dirty(self, dbs: Iterable[str]) -> bool:
-        """Whether any of these databases is."""
-        return any(self[alias].is_dirty() for alias in dbs)
-
-
-transaction_states: Final = _TransactionStates()
-
-
-def _in_force() -> bool:
-    # Tests take the replacements out, to see what then goes wrong.
-    return cacheops.transaction.transaction_states is transaction_states
 
 
 def _watched(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
     """Django's execute wrapper; it stays outermost, since others are taken off from the inner end."""
     connection = context["connection"]
     state = state_of(connection)
-    if state.session is None or not _in_force():
+    if state.session is None or not in_force():
         return execute(sql, params, many, context)  # Django sets a new session up
-    statement = classify(sql, connection.vendor)
-    if connection.vendor != "sqlite":
-        with _told(connection, statement, many):
-            return execute(sql, params, many, context)
-    cursor = context["cursor"].cursor
-    state.cursors.pop(cursor, None)  # what it read before is over
-    with _told(connection, statement, many) as seen_ns:
+    vendor = connection.vendor
+    statement = classify(sql, vendor)
+    cursor = context["cursor"].cursor if vendor == "sqlite" else None
+    if cursor is not None and state.cursors:
+        state.cursors.pop(cursor, None)  # what it read before is over
+    seen_ns = state.before(connection, statement)
+    try:
         result = execute(sql, params, many, context)
-    if cursor.description is not None:
+    except BaseException as error:
+        _failed(connection, statement, error, many)
+        raise
+    if statement is not READ:
+        state.after(connection, statement)
+    if cursor is not None and cursor.description is not None:
         state.cursors[cursor] = seen_ns
     return result
 
 
+def _failed(connection: Any, statement: Statement, error: BaseException, many: bool) -> None:
+    # Of several rows some may be written; MySQL's tables need not be of an engine with transactions.
+    undone = isinstance(error, IntegrityError) and not many and connection.vendor in ("postgresql", "sqlite")
+    state_of(connection).after(connection, statement, failed=True, harmless=undone)
+
+
 @contextmanager
-def _told(connection: Any, statement: Statement, many: bool = False) -> Iterator[int]:
-    """A statement is executed inside; gives the instant of what it sees, at the earliest."""
-    state = state_of(connection)
-    seen_ns = state.before(connection, statement)
+def _told(connection: Any, statement: Statement) -> Iterator[None]:
+    """A statement is executed inside, by the driver."""
+    state_of(connection).before(connection, statement)
     try:
-        yield seen_ns
+        yield
     except BaseException as error:
-        # Of several rows some may be written; MySQL's tables need not be of an engine with transactions.
-        undone = isinstance(error, IntegrityError) and not many and connection.vendor in ("postgresql", "sqlite")
-        state.after(connection, statement, failed=True, harmless=undone)
+        _failed(connection, statement, error, many=True)
         raise
-    if statement is not READ:
-        state.after(connection, statement)
+    state_of(connection).after(connection, statement)
 
 
 def _on_commit(upstream: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(upstream)
     def _commit(self: Any) -> Any:
-        if not _in_force():
+        if not in_force():
             return upstream(self)
         try:
             result = upstream(self)
@@ -166,7 +107,7 @@ def _on_autocommit(upstream: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(upstream)
     def _set_autocommit(self: Any, autocommit: bool) -> Any:
-        if not _in_force():
+        if not in_force():
             return upstream(self, autocommit)
         try:
             result = upstream(self, autocommit)
@@ -239,7 +180,7 @@ def _cursor_attribute(upstream: Callable[..., Any]) -> Callable[..., Any]:
         if attr in _HARMLESS:
             if attr in _ENDS_READ and self.db.vendor == "sqlite":
                 state_of(self.db).cursors.pop(self.cursor, None)
-        elif not attr.startswith("__") and _in_force():
+        elif not attr.startswith("__") and in_force():
             if callable(value):
                 return functools.partial(_past_django, self.db, attr, value)
             transaction_states[self.db.alias].mark_dirty()  # `connection`, for one
@@ -267,12 +208,22 @@ def _until_left(connection: Any, statement: Statement, block: Any) -> Iterator[A
 def _callproc(upstream: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(upstream)
     def callproc(self: Any, procname: Any, *args: Any, **kwargs: Any) -> Any:
-        if not _in_force():
+        if not in_force():
             return upstream(self, procname, *args, **kwargs)
         with _told(self.db, classify(f"CALL {procname}", self.db.vendor)):
             return upstream(self, procname, *args, **kwargs)
 
     return callproc
+
+
+def _without_cacheops(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """CursorWrapper's method as Django has it: cacheops' looks for words that the classified statement has told."""
+
+    def restored(upstream: Callable[..., Any]) -> Callable[..., Any]:
+        djangos: Callable[..., Any] = getattr(getattr(CursorWrapper, "_no_monkey", None), name, upstream)
+        return djangos
+
+    return restored
 
 
 REPLACEMENTS: Final = (
@@ -283,5 +234,7 @@ REPLACEMENTS: Final = (
     # Every statement is classified already, and this one raises for psycopg's Composed.
     ("cacheops.transaction", "is_sql_dirty", lambda _: lambda _: False),
     ("django.db.backends.utils:CursorWrapper", "__getattr__", _cursor_attribute),
+    ("django.db.backends.utils:CursorWrapper", "execute", _without_cacheops("execute")),
+    ("django.db.backends.utils:CursorWrapper", "executemany", _without_cacheops("executemany")),
     ("django.db.backends.utils:CursorWrapper", "callproc", _callproc),
 )
