@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final, ParamSpec, TypeVar, cast
@@ -13,13 +14,14 @@ from asgiref.sync import iscoroutinefunction
 
 from cachepolicy.exceptions import UnsupportedFunctionError
 
-__all__ = ["REPLACEMENTS", "fresh", "is_fresh"]
+__all__ = ["REPLACEMENTS", "bypassed", "fresh", "is_bypassed", "is_fresh"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 # How many blocks are open, not a token to go back to: blocks of generators end in any order.
 _open: ContextVar[int] = ContextVar("cachepolicy_fresh", default=0)
+_bypassed: ContextVar[bool] = ContextVar("cachepolicy_bypassed", default=False)
 
 
 class fresh:  # noqa: N801 - as contextlib's, it is written like a function
@@ -66,9 +68,24 @@ class fresh:  # noqa: N801 - as contextlib's, it is written like a function
         return called
 
 
+@contextmanager
+def bypassed() -> Iterator[None]:
+    """Read from the database inside, and store nothing: for a row that is about to be written."""
+    token = _bypassed.set(True)
+    try:
+        yield
+    finally:
+        _bypassed.reset(token)
+
+
+def is_bypassed() -> bool:
+    """Whether reads of this thread or task go past the cache altogether now."""
+    return _bypassed.get()
+
+
 def is_fresh() -> bool:
     """Whether reads of this thread or task must come from the database now."""
-    return _open.get() > 0
+    return _open.get() > 0 or _bypassed.get()
 
 
 def _refuse_unsupported(function: Any) -> None:
@@ -88,7 +105,7 @@ def _refresh_from_db(upstream: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(upstream)
     def refresh_from_db(self: Any, *args: Any, **kwargs: Any) -> None:
-        with fresh():
+        with bypassed():  # its query is nobody else's: what it would store is never asked for again
             upstream(self, *args, **kwargs)
 
     return refresh_from_db

@@ -20,7 +20,7 @@ from cachepolicy.runtime import births, scripts, switch
 from cachepolicy.runtime.conditions import digest
 from cachepolicy.runtime.dependencies import fingerprint
 from cachepolicy.runtime.entry import Entry, Value, unseal
-from cachepolicy.runtime.freshness import is_fresh
+from cachepolicy.runtime.freshness import is_bypassed, is_fresh
 from cachepolicy.runtime.invalidations import delivered
 from cachepolicy.runtime.link import Link, link
 
@@ -91,6 +91,9 @@ class Reading:
     def _look(self) -> tuple[Entry, int] | None:
         """The entry and its age in µs."""
         place, computation, here = self._place, self._computation, link(redis_client)
+        if is_bypassed():
+            computation.refusal = "read past the cache"
+            return None
         if switch.is_off(place.tables()):
             computation.refusal = "switched off"
             return None
