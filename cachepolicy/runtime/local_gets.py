@@ -21,7 +21,7 @@ import cacheops.query
 from django.db.models import Model, QuerySet
 from django.db.models.query import ModelIterable
 
-from cachepolicy import clock, conf
+from cachepolicy import clock, conf, signals
 from cachepolicy.policies.model import ModelRule
 from cachepolicy.runtime import births, switch
 from cachepolicy.runtime.births import Computation
@@ -71,6 +71,9 @@ class LocalGets:
             entry = self._rows.get(here)
         if entry is not None and now_ns - entry[0] <= _bound_ns(key):
             births.lowered(entry[0], entry[0])
+            if signals.read.receivers:
+                age_ms = (now_ns - entry[0]) / 1_000_000
+                signals.read.send_robust(sender=None, key=key[1]._meta.label, hit=True, age_ms=age_ms)
             return _copy(entry[1])
         # A miss: the row is as old as this instant, before the database is read, or as the snapshot it is read from.
         self.reading.computation = births.begin(key[1]._meta.label)
