@@ -28,6 +28,7 @@ _OPS_ODDS: Final = (35, 20, 35, 10)
 _CONTROL: Final = 0.01  # of the reads go past the cache
 _LONGEST: Final = 5  # times as many reads as asked for are made at most, where the cache serves few of them
 _SAVE_S: Final = 0.04
+_READS_A_SAVE: Final = 100  # else a busy machine would find nothing in the cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +130,13 @@ def reading(
 
 
 def saving(table: Table, session: str, board: Board, rng: random.Random) -> Done:
-    """Write by the ORM, now and then with a rollback, for as long as anyone reads."""
+    """Write by the ORM, now and then with a rollback, for as long as anyone reads, and no faster than they do."""
     writer = table.writer(session.rpartition(" ")[0], session)
     while board.is_read:
         writer.write(rng.choice(table.numbers), WAYS["rolled_back" if rng.random() < 0.1 else "saved"])
+        reads = board.reads
         time.sleep(rng.uniform(0, 2 * _SAVE_S))
+        board.wait_for_reads(reads + _READS_A_SAVE)
     return Done(writer.operations, kinds(writer.errors))
 
 
