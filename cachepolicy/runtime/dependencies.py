@@ -34,6 +34,8 @@ def dnfs(queryset: Any) -> dict[str, list[Conjunction]]:
     if text is None:
         return _upstream(queryset)
     said = mention(text.sql)
+    if queryset.query.combined_queries:
+        return _combined(queryset, said)
     found = {} if said.is_nested else _upstream(queryset)
     main = queryset.model._meta.db_table
     # A related row is selected whatever the conditions say of it.
@@ -53,6 +55,26 @@ def dnfs(queryset: Any) -> dict[str, list[Conjunction]]:
                 result[table] = _whole()
     # In one order in every process, for an entry is bound to its stamps in theirs; cacheops' comes from sets.
     return {table: result[table] for table in sorted(result)} if len(result) > 1 else result
+
+
+def _combined(queryset: Any, said: Mention) -> dict[str, list[Conjunction]]:
+    """Of union(), intersection() and difference(): a row matters that matters to one of the parts."""
+    result: dict[str, list[Conjunction]] = {}
+    for query in queryset.query.combined_queries:
+        for table, disjunction in dnfs(type(queryset)(query.model, query, queryset.db)).items():
+            result[table] = _distinct([*result.get(table, ()), *disjunction])
+    for table in said.tables | set(said.heirs):
+        result.setdefault(table, _whole())
+    return {table: result[table] for table in sorted(result)}
+
+
+def _distinct(disjunction: list[Conjunction]) -> list[Conjunction]:
+    if {} in disjunction:
+        return _whole()
+    kept = {
+        tuple(sorted((field, conditions.text_of(value)) for field, value in each.items())): each for each in disjunction
+    }
+    return [kept[name] for name in sorted(kept)]
 
 
 def _whole() -> list[Conjunction]:

@@ -33,7 +33,9 @@ def cache_key(self: Any, prefix: bool = True) -> str:
 def _content(queryset: Any) -> bytes:
     profile = queryset._cacheprofile
     timeout = profile["timeout"] if profile else None
-    parts = [_shape(queryset.__class__, queryset.model, queryset._iterable_class), text("db", queryset.db)]
+    # A rule may say that all databases hold the same rows.
+    alias = "" if profile and profile["db_agnostic"] else queryset.db
+    parts = [_shape(queryset.__class__, queryset.model, queryset._iterable_class), text("db", alias)]
     found = compiled(queryset)
     if found is not None:
         # A rule's timeout is part of the key, so that a lowered one holds at once.

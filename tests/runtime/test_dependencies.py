@@ -77,10 +77,24 @@ def test_plain_cacheops_overlooks_it(queryset: Any, wholes: set[str]) -> None:
     assert any(not found.get(table) or {} not in found[table] for table in wholes)
 
 
-def test_values_that_are_expressions_and_parts_of_a_union_depend_on_the_whole_table() -> None:
+def test_values_that_are_expressions_depend_on_the_whole_table() -> None:
     assert dnfs(Article.objects.filter(pk__in=[F("category_id"), 1])) == {ARTICLE: WHOLE}
+
+
+@pytest.mark.parametrize("combined", ["union", "intersection", "difference"])
+def test_a_combination_depends_on_the_rows_of_its_parts(combined: str) -> None:
     one, other = (Article.objects.order_by().filter(pk=pk) for pk in (1, 2))
-    assert dnfs(one.union(other)) == {ARTICLE: WHOLE}
+    assert dnfs(getattr(one, combined)(other)) == {ARTICLE: [{"id": 1}, {"id": 2}]}
+    everything = Article.objects.order_by()
+    assert dnfs(getattr(one, combined)(everything)) == {ARTICLE: WHOLE}
+
+
+def test_a_combination_depends_on_what_its_parts_join() -> None:
+    part = Article.objects.order_by().filter(pk=1)
+    joined = Article.objects.order_by().filter(category__slug="x")
+    found = dnfs(part.union(joined))
+    assert {} in found[ARTICLE] or {"id": 1} in found[ARTICLE]
+    assert set(found) == {ARTICLE, "news_category"}
 
 
 def test_a_result_that_is_always_empty_depends_on_no_row() -> None:
