@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 
-from django.apps import AppConfig, apps
+from django.apps import AppConfig
 from django.core.exceptions import ImproperlyConfigured
 
 from cachepolicy import conf
-from cachepolicy.checks import check_policies, register_checks
+from cachepolicy.checks import cacheops_problems, check_policies, register_checks
 from cachepolicy.startup import checks_follow
 
 __all__ = ["CachePolicyConfig"]
@@ -27,7 +27,8 @@ class CachePolicyConfig(AppConfig):
             serious = [message for message in check_policies() if message.is_serious() and not message.is_silenced()]
             if serious:
                 raise ImproperlyConfigured("\n".join(["the cache policy is refused:", *map(str, serious)]))
-        if conf.loaded() and apps.is_installed("cacheops"):
+        # Where a check is about to refuse the cacheops there is, the runtime would only fail on it first.
+        if conf.loaded() and not any(cacheops_problems()):
             _install_runtime()
 
 

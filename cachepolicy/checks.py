@@ -17,7 +17,7 @@ from cachepolicy.policies.model import PolicySet
 from cachepolicy.policies.problems import Origin, Problem
 from cachepolicy.server_checks import server_problems
 
-__all__ = ["DOOR", "by_hand", "check_policies", "misfits", "register_checks", "setup_problems"]
+__all__ = ["DOOR", "by_hand", "cacheops_problems", "check_policies", "misfits", "register_checks", "setup_problems"]
 
 DOOR: Final = 'globals().update(cachepolicy.settings(BASE_DIR / "policies.yaml"))'
 
@@ -47,7 +47,7 @@ def setup_problems() -> list[Problem]:
     if not conf.loaded():
         message = "cachepolicy is installed, but no policy is loaded"
         return [Problem(Origin("settings.py"), "", message, f"add to settings.py: {DOOR}", "cachepolicy.E022")]
-    return [*_cacheops(), *_by_hand(conf.policies())]
+    return [*cacheops_problems(), *_by_hand(conf.policies())]
 
 
 def check_server(databases: Sequence[str] | None = None, **_: Any) -> list[checks.CheckMessage]:
@@ -66,14 +66,15 @@ def _message(problem: Problem) -> checks.CheckMessage:
     return kind(what, hint=problem.remedy, obj=str(problem.origin), id=problem.code)
 
 
-def _cacheops() -> Iterator[Problem]:
+def cacheops_problems() -> Iterator[Problem]:
+    """What in the installed cacheops, or its place among the apps, the runtime cannot be installed on."""
     names = [config.name for config in apps.get_app_configs()]
     if "cacheops" not in names:
         what, remedy = "cacheops is not installed", 'add "cacheops" to INSTALLED_APPS, before "cachepolicy"'
         yield Problem(Origin("INSTALLED_APPS"), "", what, remedy, "cachepolicy.E020")
         return
     if names.index("cacheops") > names.index("cachepolicy"):
-        # Both replace QuerySet.get; ours must be the outer one, or local_get would mix up databases.
+        # What the runtime replaces in Django's classes, cacheops has not put there yet.
         what, remedy = "cachepolicy stands before cacheops", 'put "cacheops" before "cachepolicy"'
         yield Problem(Origin("INSTALLED_APPS"), "", what, remedy, "cachepolicy.E025")
     import cacheops
