@@ -12,7 +12,7 @@ from cachepolicy import clock, conf, signals
 from cachepolicy.compiler import Bound
 from cachepolicy.runtime import births, scripts
 from cachepolicy.runtime.births import Computation
-from cachepolicy.runtime.dependencies import bound_ms
+from cachepolicy.runtime.dependencies import bound_ms, known_tables
 from cachepolicy.runtime.entry import pickled, seal
 from cachepolicy.runtime.link import link
 from cachepolicy.runtime.reads import Place
@@ -107,10 +107,22 @@ def _store(place: Place, data: Any, ms: int, computation: Computation) -> str:
 
 
 def _warn_once(place: Place, error: Exception) -> None:
-    names = ", ".join(sorted(place.conditions)) or place.key
+    names = ", ".join(_rules(place)) or place.key
     if names not in _warned:
         _warned.add(names)
-        _log.warning("what was read of %s cannot be stored, and is read anew each time: %s", names, error)
+        _log.warning(
+            "a result under %s cannot be pickled, so that it is returned and not stored: %s; give its objects a "
+            "__reduce__, or read it without a rule",
+            names,
+            error,
+        )
+
+
+def _rules(place: Place) -> list[str]:
+    """The rules of the tables it depends on, with their place in the policy."""
+    models = (known_tables().get(table) for table in place.conditions)
+    found = (conf.policies().rule_for(model._meta.label) for model in models if model is not None)
+    return sorted({f"{rule.timeout.origin} ({rule.pattern})" for rule in found if rule is not None})
 
 
 REPLACEMENTS: Final = (("cacheops.query", "cache_thing", lambda _: cache_thing),)
