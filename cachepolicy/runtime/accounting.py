@@ -8,19 +8,23 @@ from contextvars import ContextVar
 from typing import Final
 
 from cacheops import no_invalidation
+from django.db.models import Model
 
 from cachepolicy.runtime.dependencies import known_tables
 
-__all__ = ["accounted", "left_to_invalidate"]
+__all__ = ["accounted_if", "left_to_invalidate"]
 
 _accounted: ContextVar[frozenset[str]] = ContextVar("cachepolicy_accounted", default=frozenset())
 _SEPARATORS: Final = str.maketrans({'"': " ", "`": " ", ".": " "})
 
 
 @contextmanager
-def accounted(*tables: str) -> Iterator[None]:
-    """Statements inside that write to these tables are made up for by whoever says so here."""
-    token = _accounted.set(_accounted.get().union(tables))
+def accounted_if(known: bool, model: type[Model]) -> Iterator[None]:
+    """What statements inside write to the model's table is made up for by the caller, if he says so."""
+    if not known:
+        yield
+        return
+    token = _accounted.set(_accounted.get() | {model._meta.db_table})
     try:
         yield
     finally:

@@ -36,19 +36,20 @@ class ConnectionState:
     `session`: the driver's connection, None while Django opens one. `began_ns`: the transaction's first statement.
     `begun`: a BEGIN went through a cursor. `uncertain`: only the driver knows whether one is open, and does not say.
     `changes`: how many rows the session had written when it began. `queue`: what to invalidate after its commit.
-    `unserved`: how many blocks let nothing be served or stored. `cursors`: reads that may not be finished, and the
-    instants they see.
+    `unserved`: how many blocks let nothing be served or stored. `held`: the invalidations of a save(). `cursors`: reads
+    that may not be finished, and the instants they see.
     """
 
     __slots__ = (
-        "began_ns", "begun", "changes", "cursors", "dirty", "queue", "savepoints", "session", "stands_still",
-        "uncertain", "uncommitted", "unserved",
+        "began_ns", "begun", "changes", "cursors", "dirty", "held", "queue", "savepoints", "session",
+        "stands_still", "uncertain", "uncommitted", "unserved",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.session: Any = None
         self.queue: list[Item] = []
         self.unserved = 0
+        self.held: contextlib.ExitStack | None = None
         self.stands_still, self.uncommitted = True, False
         self.cursors: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
         self._clean()

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
 
 from cacheops.conf import settings as cacheops_settings
-from cacheops.query import _old_objs
+from cacheops.query import ManagerMixin, _old_objs
 from cacheops.utils import family_has_profile
-from django.db import connections, router
+from django.db import DEFAULT_DB_ALIAS, connections, router
 from django.db.models import Model
+from django.db.models.signals import post_save
 
 from cachepolicy import conf
 from cachepolicy.runtime import invalidations, relation_writes
-from cachepolicy.runtime.accounting import accounted
+from cachepolicy.runtime.accounting import accounted_if
 from cachepolicy.runtime.connection_state import nothing_served, state_of
 from cachepolicy.runtime.relation_writes import writes_through
 
@@ -96,12 +97,42 @@ def _save_base(upstream: Upstream) -> Upstream:
         using = using or router.db_for_write(self.__class__, instance=self)
         if not _is_cacheops(type(self)):
             return upstream(self, raw, force_insert, force_update, using, update_fields)
-        # Several tables are saved in a transaction, whose commit sends before it calls the application.
-        block = nothing_served if self._meta.concrete_model._meta.parents else _sent_together
-        with block(using):
-            return upstream(self, raw, force_insert, force_update, using, update_fields)
+        _listen()
+        try:
+            with nothing_served(using):
+                return upstream(self, raw, force_insert, force_update, using, update_fields)
+        finally:
+            _send(using)
 
     return save_base
+
+
+def _hold(alias: str) -> None:
+    """The row is written: hold back what cacheops' handler is about to invalidate, to send it in one round trip."""
+    connection: Any = connections[alias]
+    state = state_of(connection)
+    if state.held is None and state.unserved and not state.inside(connection):
+        state.held = ExitStack()
+        state.held.enter_context(invalidations.batch())
+
+
+def _send(using: str | None = None, **_: Any) -> None:
+    """A receiver of post_save behind cacheops', before the application's."""
+    state = state_of(connections[using or DEFAULT_DB_ALIAS])
+    held, state.held = state.held, None
+    if held is not None:
+        held.close()
+
+
+@functools.cache
+def _listen() -> None:
+    others, post_save.receivers = post_save.receivers, []
+    post_save.connect(_send, dispatch_uid="cachepolicy.orm_writes", weak=False)
+    ours, handler = post_save.receivers, ManagerMixin.__dict__["_post_save"]
+    places = [place for place, (_, each, *_) in enumerate(others) if getattr(each, "__func__", None) is handler]
+    behind = max(places, default=-1) + 1
+    post_save.receivers = [*others[:behind], *ours, *others[behind:]]
+    post_save.sender_receivers_cache.clear()
 
 
 def _do_update(upstream: Upstream) -> Upstream:
@@ -110,10 +141,11 @@ def _do_update(upstream: Upstream) -> Upstream:
     @functools.wraps(upstream)
     def _do_update(self: Any, base_qs: Any, using: str, *args: Any, **kwargs: Any) -> Any:
         old = _old_objs.__dict__.get((type(self), self.pk))
-        if old is None or self._state.adding or old.get_deferred_fields() or not _is_row_known(self, base_qs.model):
-            return upstream(self, base_qs, using, *args, **kwargs)
-        with accounted(base_qs.model._meta.db_table):
-            return upstream(self, base_qs, using, *args, **kwargs)
+        known = old is not None and not self._state.adding and not old.get_deferred_fields()
+        with accounted_if(known and _is_row_known(self, base_qs.model), base_qs.model):
+            updated = upstream(self, base_qs, using, *args, **kwargs)
+        _hold(using)
+        return updated
 
     return _do_update
 
@@ -122,11 +154,11 @@ def _do_insert(upstream: Upstream) -> Upstream:
     """Model._do_insert: save()'s INSERT."""
 
     @functools.wraps(upstream)
-    def _do_insert(self: Any, manager: Any, *args: Any, **kwargs: Any) -> Any:
-        if not _is_row_known(self, manager.model):
-            return upstream(self, manager, *args, **kwargs)
-        with accounted(manager.model._meta.db_table):
-            return upstream(self, manager, *args, **kwargs)
+    def _do_insert(self: Any, manager: Any, using: str, *args: Any, **kwargs: Any) -> Any:
+        with accounted_if(_is_row_known(self, manager.model), manager.model):
+            returned = upstream(self, manager, using, *args, **kwargs)
+        _hold(using)
+        return returned
 
     return _do_insert
 
@@ -136,10 +168,8 @@ def _delete_batch(upstream: Upstream) -> Upstream:
 
     @functools.wraps(upstream)
     def delete_batch(self: Any, *args: Any, **kwargs: Any) -> Any:
-        model = self.model
-        if writes_through.get() is not model and (model._meta.auto_created or not _is_complete(model)):
-            return upstream(self, *args, **kwargs)
-        with accounted(model._meta.db_table):
+        known = not self.model._meta.auto_created and _is_complete(self.model)
+        with accounted_if(known or writes_through.get() is self.model, self.model):
             return upstream(self, *args, **kwargs)
 
     return delete_batch
@@ -168,11 +198,8 @@ def _batched_insert(upstream: Upstream) -> Upstream:
         # The rows' keys must come back, and no row that was there may change.
         returned = on_conflict is None and connections[self.db].features.can_return_rows_from_bulk_insert
         known = (returned or all(obj.pk is not None for obj in objs)) and kwargs.get("update_fields") is None
-        if writes_through.get() is not self.model and not (
-            known and all(_is_row_known(obj, self.model) for obj in objs)
-        ):
-            return upstream(self, objs, fields, batch_size, on_conflict, **kwargs)
-        with accounted(self.model._meta.db_table):
+        known = known and all(_is_row_known(obj, self.model) for obj in objs)
+        with accounted_if(known or writes_through.get() is self.model, self.model):
             return upstream(self, objs, fields, batch_size, on_conflict, **kwargs)
 
     return _batched_insert
@@ -212,10 +239,8 @@ def _update(upstream: Upstream) -> Upstream:
 
     @functools.wraps(upstream)
     def update(self: Any, **kwargs: Any) -> Any:
-        model = self.model
-        if _updating.get() is not model and (_collecting.get() or not _is_update_ignored(model)):
-            return upstream(self, **kwargs)
-        with accounted(model._meta.db_table):
+        ignored = not _collecting.get() and _is_update_ignored(self.model)
+        with accounted_if(ignored or _updating.get() is self.model, self.model):
             return upstream(self, **kwargs)
 
     return update

@@ -12,7 +12,7 @@ from django.db import router
 from django.db.models import Model
 from django.db.models.signals import m2m_changed
 
-from cachepolicy.runtime.accounting import accounted
+from cachepolicy.runtime.accounting import accounted_if
 from cachepolicy.runtime.connection_state import nothing_served
 
 __all__ = ["REPLACEMENTS", "writes_through"]
@@ -63,10 +63,7 @@ def _raw_delete(upstream: Upstream) -> Upstream:
 
     @functools.wraps(upstream)
     def _raw_delete(self: Any, *args: Any, **kwargs: Any) -> Any:
-        through = writes_through.get()
-        if through is None or through is not self.model:
-            return upstream(self, *args, **kwargs)
-        with accounted(through._meta.db_table):
+        with accounted_if(writes_through.get() is self.model, self.model):
             return upstream(self, *args, **kwargs)
 
     return _raw_delete

@@ -376,6 +376,26 @@ def test_a_handler_of_post_save_reads_what_was_saved(article: Article) -> None:
     assert seen == [("New", ["New"])]
 
 
+def test_invalidations_of_a_save_are_sent_before_the_application_hears_of_it(article: Article) -> None:
+    """A handler may start what another process reads by."""
+    heard: list[list[str]] = []
+
+    def handler(instance: Article, **_: Any) -> None:
+        heard.append(list(tables))
+        with transaction.atomic():
+            Tag.objects.update(name="By a handler")
+            transaction.on_commit(lambda: heard.append(list(tables)))
+
+    models.signals.post_save.connect(handler, sender=Article)
+    try:
+        with sent() as tables:
+            saved(article, title="New")
+    finally:
+        models.signals.post_save.disconnect(handler, sender=Article)
+    assert set(heard[0]) == {"news_article"}
+    assert set(heard[1]) == {"news_article", "news_tag"}
+
+
 def test_a_save_that_fails_leaves_the_cache_in_use(article: Article, other: Article, unasked: Unasked) -> None:
     Article.objects.get(pk=other.pk)
     article.slug = other.slug

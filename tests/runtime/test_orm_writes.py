@@ -1,0 +1,220 @@
+"""Writes to models of kinds that the newsroom has none of, in a project of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cachepolicy.consistency.redis_server import RedisServer
+from tests.projects import Project
+
+MODELS = """\
+from django.db import models
+from django.db.models import F
+
+
+class Current(models.Manager):
+    def get_queryset(self):
+        return super().get_queryset().filter(gone=False)
+
+
+class Place(models.Model):
+    name = models.CharField(max_length=9)
+
+
+class Cafe(Place):
+    owner = models.CharField(max_length=9)
+
+
+class Square(models.Model):
+    side = models.IntegerField()
+    area = models.GeneratedField(expression=F("side") * F("side"), output_field=models.IntegerField(), db_persist=True)
+
+
+class Person(models.Model):
+    name = models.CharField(max_length=9)
+    friends = models.ManyToManyField("self")
+    boss = models.ForeignKey("self", models.SET_NULL, null=True)
+
+
+class Note(models.Model):
+    text = models.CharField(max_length=9)
+    gone = models.BooleanField(default=False)
+    objects = Current()
+
+
+class Price(models.Model):
+    amount = models.DecimalField(max_digits=9, decimal_places=2)
+
+
+class Draft(models.Model):
+    text = models.CharField(max_length=9)
+    about = models.ForeignKey(Person, models.CASCADE)
+
+
+class Uncached(models.Model):
+    text = models.CharField(max_length=9)
+"""
+POLICIES = """\
+version: 1
+max_staleness: 60s
+models:
+  shop.*: {ops: all, timeout: 60s}
+  shop.Uncached: off
+"""
+# Each read twice before, so that it is cached, and after the write once through the cache and once past it.
+PLAY = """
+from cacheops import invalidate_all
+from django.core.management import call_command
+from django.db import connection, transaction
+from django.db.models import F
+from shop.models import *
+
+call_command("migrate", run_syncdb=True, verbosity=0)
+
+def play(write, *reads, changes=True):
+    for how in ("autocommit", "atomic"):
+        invalidate_all()
+        before = [read() for read in reads]
+        assert before == [read() for read in reads]
+        if how == "atomic":
+            with transaction.atomic():
+                write()
+                inside = [read() for read in reads]
+        else:
+            write()
+        after = [read() for read in reads]
+        invalidate_all()
+        truth = [read() for read in reads]
+        assert after == truth, (how, before, after, truth)
+        assert not changes or before != after, (how, before, after)
+"""
+PLAYS = {
+    "a row of two tables": """
+cafe = Cafe.objects.create(name="0", owner="0")
+def write():
+    cafe.name = cafe.owner = str(int(cafe.name) + 1)
+    cafe.save()
+play(write, lambda: Place.objects.get(pk=cafe.pk).name, lambda: Cafe.objects.get(pk=cafe.pk).owner,
+     lambda: Cafe.objects.filter(name="0").count(), lambda: Place.objects.filter(name="1").count())
+""",
+    "the parent of a row of two tables": """
+cafe = Cafe.objects.create(name="0", owner="0")
+place = Place.objects.get(pk=cafe.pk)
+def write():
+    place.name = str(int(place.name) + 1)
+    place.save()
+play(write, lambda: Cafe.objects.get(pk=cafe.pk).name, lambda: Cafe.objects.filter(name="1").count())
+""",
+    "update() of a parent's field": """
+cafe = Cafe.objects.create(name="0", owner="0")
+def write():
+    Cafe.objects.filter(pk=cafe.pk).update(name=str(int(Cafe.objects.nocache().get(pk=cafe.pk).name) + 1))
+play(write, lambda: Place.objects.get(pk=cafe.pk).name, lambda: Cafe.objects.filter(name="1").count())
+""",
+    "deleting a row of two tables": """
+cafes = [Cafe.objects.create(name="0", owner="0") for _ in range(2)]
+play(lambda: cafes.pop().delete(), lambda: Place.objects.count(), lambda: Cafe.objects.filter(owner="0").count())
+""",
+    "a generated field": """
+square = Square.objects.create(side=1)
+def write():
+    square.side += 1
+    square.save()
+play(write, lambda: Square.objects.filter(area=4).count(), lambda: Square.objects.filter(area=1).count(),
+     lambda: Square.objects.get(pk=square.pk).area)
+""",
+    "a symmetrical relation": """
+a, b = Person.objects.create(name="a"), Person.objects.create(name="b")
+for write in (lambda: a.friends.add(b), lambda: a.friends.remove(b)):
+    play(write, lambda: Person.objects.filter(friends=a).count(), lambda: Person.objects.filter(friends=b).count(),
+         lambda: [person.name for person in b.friends.all()], changes=False)
+a.friends.add(b)
+play(lambda: a.friends.clear(), lambda: Person.objects.filter(friends=a).count(),
+     lambda: Person.objects.filter(friends=b).count(), changes=False)
+""",
+    "SET_NULL": """
+def write():
+    Person.objects.filter(name="boss").nocache()[0].delete()
+for _ in range(2):
+    person = Person.objects.create(name="a", boss=Person.objects.create(name="boss"))
+play(write, lambda: Person.objects.filter(boss=None).count(),
+     lambda: [each.boss_id for each in Person.objects.filter(name="a")])
+""",
+    "a cascade": """
+for _ in range(2):
+    Draft.objects.create(text="a", about=Person.objects.create(name="about"))
+play(lambda: Person.objects.filter(name="about").nocache()[0].delete(), lambda: Draft.objects.filter(text="a").count())
+""",
+    "a manager that hides the row as it was": """
+note = Note.objects.create(text="0", gone=True)
+def write():
+    note.text, note.gone = str(int(note.text) + 1), False
+    note.save()
+    note.gone = True
+    note.save()
+every = Note._base_manager
+play(write, lambda: every.filter(text="0").count(), lambda: every.filter(text="1").count(),
+     lambda: every.get(pk=note.pk).text)
+""",
+    "a number that the database rounds": """
+price = Price.objects.create(amount="1.00")
+import decimal
+def write():
+    price.amount = decimal.Decimal("2.5000")
+    price.save()
+    price.amount = decimal.Decimal("1.1000")
+    price.save()
+play(write, lambda: Price.objects.filter(amount="1.1").count(), lambda: Price.objects.filter(amount="1.00").count(),
+     changes=False)
+""",
+    "a model that is not cached": """
+row = Uncached.objects.create(text="0")
+def write():
+    row.text = str(int(row.text) + 1)
+    row.save()
+from cacheops import cached_as
+titles = cached_as(Place)(lambda: [row.text for row in Uncached.objects.all()])
+play(write, lambda: Uncached.objects.get(pk=row.pk).text)
+""",
+    "a row of a migration": """
+from django.db.migrations.state import ProjectState
+from django.apps import apps
+historical = ProjectState.from_apps(apps).apps.get_model("shop", "Note")
+note = Note.objects.create(text="0")
+def write():
+    row = historical._base_manager.get(pk=note.pk)
+    row.text = str(int(row.text) + 1)
+    row.save()
+    historical(text="1").save()
+play(write, lambda: Note.objects.get(pk=note.pk).text, lambda: Note.objects.filter(text="1").count())
+""",
+    "a fixture": """
+from django.core import serializers
+note = Note.objects.create(text="0")
+texts = iter("12")
+def write():
+    dumped = serializers.serialize("json", [Note(pk=note.pk, text=next(texts))])
+    for row in serializers.deserialize("json", dumped):
+        row.save()
+play(write, lambda: Note.objects.get(pk=note.pk).text, lambda: Note.objects.filter(text="0").count())
+""",
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path, redis_server: RedisServer) -> Project:
+    project = Project(tmp_path)
+    project.write("shop/models.py", MODELS)
+    project.policies(POLICIES.replace("shop.*", '"shop.*"'))
+    # Keys of its own: other tests are in the same server.
+    own = f'CACHEOPS_REDIS = "{redis_server.url}"\nCACHEOPS_PREFIX = lambda _: "{tmp_path.name}"\n'
+    project.settings(before=own)
+    return project
+
+
+@pytest.mark.parametrize("name", PLAYS)
+def test_what_is_written_is_read_at_once(project: Project, name: str) -> None:
+    ran = project.serve(PLAY + PLAYS[name])
+    assert ran.code == 0, ran.err
