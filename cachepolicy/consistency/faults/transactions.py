@@ -142,12 +142,15 @@ def killed_in_commit(using: str = "default", *, committed: bool) -> Iterator[Non
     """
     connection: Any = connections[using]
     session_of, kill, alive = _SESSIONS[connection.vendor]
-    upstream = connection._commit
+    connection.ensure_connection()
+    # The driver's own, below whatever looks at the connection's COMMIT.
+    driver = connection.connection
+    upstream = driver.commit
 
     def commit() -> None:
         if committed:
             upstream()
-        session = session_of(connection.connection)
+        session = session_of(driver)
         other = connection.copy()
         try:
             with other.cursor() as cursor:
@@ -160,14 +163,13 @@ def killed_in_commit(using: str = "default", *, committed: bool) -> Iterator[Non
             other.close()
         if not committed:
             upstream()
-        with connection.wrap_database_errors:
-            connection.connection.cursor().execute("SELECT 1")
+        driver.cursor().execute("SELECT 1")
 
-    connection._commit = commit
+    driver.commit = commit
     try:
         yield
     finally:
-        del connection._commit
+        del driver.commit
 
 
 @contextmanager

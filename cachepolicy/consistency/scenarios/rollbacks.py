@@ -43,6 +43,7 @@ def rollback_unseen(scene: Scene) -> None:
 
 
 def _saved_and_rolled_back(scene: Scene, transaction: AbstractContextManager[None]) -> None:
+    scene.warm()
     with scene.writing("fail") as value, transaction:
         scene.row.save(value)
         _read_own_write(scene)
@@ -52,6 +53,7 @@ def _saved_and_rolled_back(scene: Scene, transaction: AbstractContextManager[Non
 
 
 def _executed_and_rolled_back(scene: Scene, transaction: AbstractContextManager[None], comment: str = "") -> None:
+    scene.warm()
     with scene.writing("fail") as value, transaction:
         statement, parameters = scene.row.sql(value)
         with connections[scene.row.alias].cursor() as cursor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from cachepolicy import clock
 from cachepolicy.consistency.faults import server
 from cachepolicy.consistency.rig import Rig
 from cachepolicy.consistency.scenarios.late_fills import write_unseen
@@ -23,8 +24,12 @@ def redis_clock_set_back(scene: Scene) -> None:
     scene.rig.let_pass(scene.bound_ms // 2)
     scene.read()
     scene.require(server.clock_set_back(scene.rig, _HOUR_MS), "nothing in Redis had an expiry")
-    scene.let_pass_until(scene.written_ns, scene.bound_ms + 100)
-    scene.read()
+    clock.set_redis_back(_HOUR_MS)
+    try:
+        scene.let_pass_until(scene.written_ns, scene.bound_ms + 100)
+        scene.read()
+    finally:
+        clock.set_redis_back(-_HOUR_MS)
 
 
 @scenario("corrupt_bytes", by_orm=False, of_redis=True)
