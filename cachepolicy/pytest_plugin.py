@@ -30,7 +30,7 @@ FAULTS: Final = {
     "rollback_autocommit_off": ("transactions", "rolled_back_without_atomic"),
     "rollback_raw": ("transactions", "rolled_back_raw"),
     "frozen_snapshot": ("transactions", "frozen_snapshot"),
-    "lagging_replica": ("transactions", "lagging_replica"),
+    "lagging_replica": ("replicas", "lagging_replica"),
     "killed_in_commit": ("transactions", "killed_in_commit"),
     "paused_fill": ("fills", "paused_fill"),
     "raw_sql_outside": ("processes", "sql_from_outside"),

@@ -228,6 +228,7 @@ DEFENCES: Final[dict[str, Off]] = {
     # 2. Birth.
     "age of what is read inside": _age_of_what_is_read_inside,
     "age of a frozen snapshot": _age_of_a_frozen_snapshot,
+    "lag of a replica": _lag_of_a_replica,
     "birth before the read": _birth_before_the_read,
     # 3. TTL.
     "age in the TTL": _age_in_the_ttl,

@@ -14,7 +14,7 @@ from django.db import DatabaseError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 from news.models import Category
 
-from cachepolicy.consistency.faults import fills, processes, transactions
+from cachepolicy.consistency.faults import fills, processes, replicas, transactions
 
 needs_server = pytest.mark.skipif("connection.vendor == 'sqlite'", reason="SQLite has no server to cut a connection to")
 
@@ -115,7 +115,7 @@ def test_a_lagging_replica_stands_still_until_it_catches_up_and_is_gone_afterwar
     def on(alias: str) -> str:
         return Category.objects.using(alias).nocache().values_list("name", flat=True)[0]  # type: ignore[attr-defined, no-any-return]
 
-    with transactions.lagging_replica() as replica:
+    with replicas.lagging_replica() as replica:
         _rename("later")
         assert (on(replica.alias), on("default")) == ("before", "later")
         replica.catch_up()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,6 +13,7 @@ from news.loading import load_news
 
 from cachepolicy.consistency import verify
 from cachepolicy.consistency.checker import judge
+from cachepolicy.consistency.faults import replicas
 from cachepolicy.consistency.findings import Finding
 from cachepolicy.consistency.results import Case, Cell
 from cachepolicy.consistency.rig import Rig
@@ -66,6 +68,8 @@ GUARDS: Final = (
     _guard("age of what is read inside", "nested", VIOLATION, "function"),
     _guard("age of a frozen snapshot", "frozen_snapshot", VIOLATION),
     _guard("age of a frozen snapshot", "frozen_snapshot", VIOLATION, "function"),
+    _guard("lag of a replica", "lagging_replica", VIOLATION),
+    _guard("lag of a replica", "lagging_replica", VIOLATION, "function"),
     _guard("birth before the read", "stale_set_raw", VIOLATION),
     _guard("birth before the read", "stale_set_raw", VIOLATION, "function"),
     # 3. TTL. Redis drops an entry in time, and if it did not, the entry itself would tell its age.
@@ -138,7 +142,7 @@ def _found(cell: Cell, guard: Guard) -> set[str]:
     assert cell.verdict.status != "unknown", cell.verdict.reason
     forbidden = set(Finding) - {Finding.OK, Finding.INDETERMINATE}
     found = {str(finding) for finding, count in cell.verdict.counts.items() if count and finding in forbidden}
-    if guard.found == STALE and not cell.verdict.status == "violated":
+    if guard.found == STALE and cell.verdict.status != "violated":
         judged = judge(list(cell.history), bound_ns=0, row_lock=False, rollbacks_are_evidence=True)
         found = {STALE} if judged.status == "violated" else set()
     return found | ({RAISES} if cell.errors else set())
@@ -158,6 +162,22 @@ def test_of_two_defences_that_hold_one_fault_each_holds_it_alone(stage: Rig, gua
     for name in guard.defences:
         with without(name):
             assert _found(_played(guard, stage), guard) == set(), f"without {name}"
+
+
+@pytest.mark.parametrize("op", ["get", "function"])
+def test_what_a_replica_of_a_declared_lag_gives_is_cached_for_what_is_left_of_the_timeout(stage: Rig, op: str) -> None:
+    cell = _played(Guard((), "lagging_replica", VIOLATION, op), stage)
+    assert cell.verdict.status == "ok"
+    judged = judge(list(cell.history), bound_ns=0, row_lock=False, rollbacks_are_evidence=True)
+    # Of the read that filled the cache, and of one more: it was stored.
+    assert judged.counts[Finding.VIOLATION] == 2
+
+
+@pytest.mark.parametrize("op", ["get", "function"])
+def test_a_replica_whose_lag_is_not_declared_is_found(stage: Rig, monkeypatch: pytest.MonkeyPatch, op: str) -> None:
+    monkeypatch.setattr(replicas, "declared_lag", lambda *_: nullcontext())
+    cell = _played(Guard((), "lagging_replica", VIOLATION, op), stage)
+    assert _found(cell, Guard((), "", VIOLATION)) == {VIOLATION}
 
 
 def test_every_defence_guards_something() -> None:

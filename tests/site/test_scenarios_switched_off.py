@@ -14,7 +14,7 @@ from news.loading import load_news
 from news.models import Article, Category
 
 from cachepolicy.consistency import verify
-from cachepolicy.consistency.faults import fills, processes, server, transactions
+from cachepolicy.consistency.faults import fills, processes, replicas, server, transactions
 from cachepolicy.consistency.results import Case
 from cachepolicy.consistency.rig import Rig
 from cachepolicy.consistency.rows import Row
@@ -77,8 +77,8 @@ def _first_time_only(upstream: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @contextmanager
-def _replica_up_to_date(using: str) -> Iterator[transactions.Replica]:
-    yield transactions.Replica(using)
+def _replica_up_to_date(using: str) -> Iterator[replicas.Replica]:
+    yield replicas.Replica(using, lambda: None)
 
 
 # Each scenario with its fault switched off: where it lies, what stands in its place, and how that is noticed.
@@ -120,7 +120,7 @@ OFF: Mapping[str, tuple[Any, str, Any, str]] = {
         "the reader did not read the row as it was before the write",
     ),
     "lagging_replica": (
-        transactions,
+        replicas,
         "lagging_replica",
         _replica_up_to_date,
         "the reader did not read the row as it was before the write",

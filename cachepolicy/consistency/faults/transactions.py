@@ -4,35 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
 from django.db import connections
 from django.db.transaction import atomic, set_rollback
 
 __all__ = [
-    "Replica",
     "begun_deferred",
     "frozen_snapshot",
     "killed_in_commit",
-    "lagging_replica",
     "rolled_back",
     "rolled_back_raw",
     "rolled_back_savepoint",
     "rolled_back_without_atomic",
 ]
 
-# A transaction whose snapshot is taken at once and stays, as one session says it that is in none.
-_STAND_STILL: Final = {
-    "sqlite": ("BEGIN DEFERRED", "SELECT count(*) FROM sqlite_master"),
-    "postgresql": ("BEGIN ISOLATION LEVEL REPEATABLE READ", "SELECT 1"),
-    "mysql": ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "START TRANSACTION WITH CONSISTENT SNAPSHOT"),
-}
-# The same, as one says it whose transaction has been begun by atomic().
+# A transaction whose snapshot is taken at once and stays, as one says it that has been begun by atomic().
 _FREEZE: Final = {
     "sqlite": ("SELECT count(*) FROM sqlite_master",),
     "postgresql": ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "SELECT 1"),
-    "mysql": _STAND_STILL["mysql"],
+    "mysql": ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "START TRANSACTION WITH CONSISTENT SNAPSHOT"),
 }
 # How a session is named, killed, and looked for.
 _SESSIONS: Final[dict[str, tuple[Callable[[Any], int], str, str]]] = {
@@ -101,36 +92,6 @@ def frozen_snapshot(using: str = "default") -> Iterator[None]:
             for statement in _FREEZE[connection.vendor]:
                 cursor.execute(statement)
         yield
-
-
-@dataclass(frozen=True, slots=True)
-class Replica:
-    """A database alias that stands still, as a replica that lags does, until `catch_up()`; for one thread."""
-
-    alias: str
-
-    def catch_up(self) -> None:
-        """Read what the primary has from now on."""
-        with connections[self.alias].cursor() as cursor:
-            cursor.execute("ROLLBACK")
-
-
-@contextmanager
-def lagging_replica(using: str = "default") -> Iterator[Replica]:
-    """Inside the block there is one more alias, a second session that reads the database as it stands now."""
-    alias = f"{using}_lagging"
-    databases: Any = connections.settings
-    databases[alias] = connections[using].settings_dict
-    connection = connections[alias]
-    connection.connect()  # not ensure_connection(): Django's test cases refuse that for an alias they do not know
-    try:
-        with connection.cursor() as cursor:
-            for statement in _STAND_STILL[connection.vendor]:
-                cursor.execute(statement)
-        yield Replica(alias)
-    finally:
-        connection.close()
-        del connections[alias], databases[alias]
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from django.db import connections
 from django.test.utils import CaptureQueriesContext
 
 from cachepolicy import clock
-from cachepolicy.consistency.faults import fills, processes, server, transactions
+from cachepolicy.consistency.faults import fills, processes, replicas, server, transactions
 from cachepolicy.consistency.scenarios.registry import scenario
 from cachepolicy.consistency.scene import Scene
 
@@ -38,13 +38,18 @@ def frozen_snapshot(scene: Scene) -> None:
 
 @scenario("lagging_replica", by_orm=False)
 def lagging_replica(scene: Scene) -> None:
-    """A reader fills the cache from a replica that lags behind a write."""
+    """A reader fills the cache from a replica that lags behind a write, by less than the policy allows."""
     assert scene.source_on is not None
-    with transactions.lagging_replica(scene.row.alias) as replica:
+    scene.warm()
+    declared_ms = scene.bound_ms - scene.bound_ms // 8
+    with replicas.lagging_replica(scene.row.alias) as replica, replicas.declared_lag(replica.alias, declared_ms):
         scene.source = scene.source_on(replica.alias)
-        _written_in_another_thread(scene)
+        with scene.writing() as value:
+            write_unseen(scene, value)
         scene.rig.let_pass(scene.bound_ms // 2)
         _require_the_past(scene, scene.read_late())
+        scene.require(replica.lag_ms() < declared_ms, "the replica lagged behind by more than the policy says")
+        scene.read()
         replica.catch_up()
         scene.read_at_the_end_of(scene.filled_ns)
 
