@@ -21,6 +21,20 @@ class Product(models.Model):
     title = models.CharField(max_length=40)
     price = models.IntegerField()
 """
+# Its ready() comes after cachepolicy's, and takes out what that has installed: the mutant that the kit must find.
+_PLAIN = """\
+from django.apps import AppConfig
+
+
+class PlainConfig(AppConfig):
+    name = "plain"
+
+    def ready(self):
+        from tests.plain_cacheops import plain_cacheops
+
+        self.for_ever = plain_cacheops()
+        self.for_ever.__enter__()
+"""
 POLICIES = """\
 version: 1
 max_staleness: 60s
@@ -30,11 +44,17 @@ models:
 """
 
 
-def shop(directory: Path, *, models: str = MODELS, policies: str = POLICIES, before: str = "") -> Project:
-    """The project, with no Redis of its own to reach and SQLite in memory."""
+def shop(
+    directory: Path, *, models: str = MODELS, policies: str = POLICIES, before: str = "", plain: bool = False
+) -> Project:
+    """The project, with no Redis of its own to reach and SQLite in memory; `plain` leaves cacheops as it comes."""
     project = Project(directory)
     project.write("shop/models.py", models)
     project.policies(policies)
     unreachable = 'CACHEOPS_REDIS = "redis://127.0.0.1:1/0"\n'
-    project.settings(before=unreachable + before, door=DOOR, apps=("shop", "cacheops", "cachepolicy"))
+    apps = ("shop", "cacheops", "cachepolicy", *(["plain"] if plain else []))
+    project.settings(before=unreachable + before, door=DOOR, apps=apps)
+    if plain:
+        project.write("plain/__init__.py", "")
+        project.write("plain/apps.py", _PLAIN)
     return project
