@@ -124,6 +124,25 @@ def test_a_lagging_replica_stands_still_until_it_catches_up_and_is_gone_afterwar
     assert replica.alias not in connections.settings
 
 
+def test_a_writer_is_killed_at_each_of_its_steps_and_then_comes_through(category: Category) -> None:
+    def write() -> None:
+        with transaction.atomic():
+            _rename("inside")
+
+    found = []
+    for number in range(20):
+        status, step = processes.killed_at_step(write, number)
+        found.append((status, step, _name()))
+        if not step:
+            break
+    assert found[-1] == (0, "", "inside")
+    assert [(step, name) for _, step, name in found if "COMMIT" in step] == [
+        ("before COMMIT", "before"),
+        ("after COMMIT", "inside"),
+    ]
+    assert {status for status, *_ in found[:-1]} == {-9}
+
+
 @needs_server
 @pytest.mark.parametrize(("committed", "stands"), [(True, "inside"), (False, "before")])
 def test_a_connection_is_killed_in_commit(category: Category, committed: bool, stands: str) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import sqlite3
 import traceback
 from collections.abc import Callable
 from contextlib import closing
+from itertools import count
 from typing import Any, Final, Generic, TypeVar
 
 import redis
@@ -23,6 +25,7 @@ __all__ = [
     "forked",
     "in_another_process",
     "killed_after_commit",
+    "killed_at_step",
     "past_django",
     "sql_from_outside",
     "waited_for",
@@ -155,6 +158,100 @@ def killed_after_commit(write: Callable[[], None], using: str = "default") -> in
             write()
 
     return in_another_process(play)
+
+
+def killed_at_step(write: Callable[[], None], number: int, using: str = "default") -> tuple[int, str]:
+    """Run `write` in a process that is killed at its step of this number, from 0; gives the status and the step's name.
+
+    A step is before or after each statement, each COMMIT and switch of autocommit, and each command to Redis and its
+    answer. A writer with fewer of them comes through: the status is 0 and the name is empty. So all of them are played
+    by counting on.
+    """
+    ours, theirs = os.pipe()
+
+    def play() -> None:
+        passed = count()
+
+        def step(name: str) -> None:
+            if next(passed) == number:
+                os.write(theirs, name.encode())
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        connection: Any = connections[using]
+        _step_around_commits(connection, step)
+        _step_around_redis(step)
+        with connection.execute_wrapper(_stepping(step)):
+            write()
+
+    pid = forked(play)
+    os.close(theirs)
+    with os.fdopen(ours) as told:
+        name = told.read()
+    return waited_for(pid), name
+
+
+def _step_around_commits(connection: Any, step: Callable[[str], None]) -> None:
+    """Of the driver's connection, so that whoever waits for the COMMIT in Django is told after it."""
+    upstream, upstream_autocommit = connection.get_new_connection, connection._set_autocommit
+
+    class Stepping(sqlite3.Connection):
+        def commit(self) -> None:
+            step("before COMMIT")
+            super().commit()
+            step("after COMMIT")
+
+    def get_new_connection(parameters: dict[str, Any]) -> Any:
+        if connection.vendor == "sqlite":
+            return upstream({**parameters, "factory": Stepping})
+        driver = upstream(parameters)
+        commit = driver.commit
+
+        def stepping() -> None:
+            step("before COMMIT")
+            commit()
+            step("after COMMIT")
+
+        driver.commit = stepping
+        return driver
+
+    def set_autocommit(autocommit: bool) -> None:
+        step(f"before autocommit {'on' if autocommit else 'off'}")  # BEGIN, as servers' drivers have it
+        upstream_autocommit(autocommit)
+        step(f"after autocommit {'on' if autocommit else 'off'}")
+
+    connection.get_new_connection = get_new_connection
+    connection.ensure_connection()
+    connection._set_autocommit = set_autocommit
+
+
+def _step_around_redis(step: Callable[[str], None]) -> None:
+    redis_connection: Any = redis.connection.AbstractConnection
+    upstream_send, upstream_read = redis_connection.send_packed_command, redis_connection.read_response
+
+    def send(connection: Any, command: Any, *args: Any, **options: Any) -> None:
+        packed = b"".join(part if isinstance(part, bytes) else part.encode() for part in command)
+        name = packed.split(b"\r\n", 3)[2].decode()  # as in *2, $3, GET, …
+        step(f"before Redis is sent {name}")
+        upstream_send(connection, command, *args, **options)
+        step(f"after Redis was sent {name}")
+
+    def read(*args: Any, **options: Any) -> Any:
+        answer = upstream_read(*args, **options)
+        step("after Redis answered")
+        return answer
+
+    redis_connection.send_packed_command, redis_connection.read_response = send, read
+
+
+def _stepping(step: Callable[[str], None]) -> Callable[..., Any]:
+    def wrapper(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
+        verb = str(sql).split(None, 1)[0]
+        step(f"before {verb}")
+        result = execute(sql, params, many, context)
+        step(f"after {verb}")
+        return result
+
+    return wrapper
 
 
 def written_by_a_fork_in_atomic(write: Callable[[], None], using: str = "default") -> int:
