@@ -12,12 +12,12 @@ from django.db.models import Model
 from cachepolicy.model_checks import (
     concrete,
     dependencies,
+    invalidates_by_row,
     refuses_writes,
     relations,
+    relatives,
     table_children,
     table_parents,
-    unnamed_relatives,
-    writes_invalidate,
 )
 from cachepolicy.policies.durations import Duration
 from cachepolicy.policies.model import OPS, CallRule, ModelRule, Off, PolicySet
@@ -130,8 +130,8 @@ def _of_model(policies: PolicySet, model: type[Model]) -> Iterator[str]:
     yield from _candidates(policies, label)
     if rule is None or isinstance(rule, Off):
         reason = "" if rule else ": no rule matches"
-        seen = f"invalidate, by the rule of another model on the table {model._meta.db_table}"
-        yield f"  not cached{reason}; its writes {seen if writes_invalidate(policies, model) else 'invalidate nothing'}"
+        grain = "by row, as another model on it has a rule" if invalidates_by_row(policies, model) else "as a whole"
+        yield f"  not cached{reason}; its writes invalidate the table {model._meta.db_table} {grain}"
         return
     ops = ", ".join(_in_order(rule)) or "none (functions may still depend on it)"
     yield "effective values"
@@ -147,8 +147,12 @@ def _of_model(policies: PolicySet, model: type[Model]) -> Iterator[str]:
         yield _value("update", rule.update.value, rule.update.origin)
     if rule.near.value:
         yield _value("near", str(rule.near.value), rule.near.origin)
+    yield "what invalidates more than the reads of one row"
+    yield from (f"  - {write}" for write in _coarse_writes(policies, model, rule))
     yield f"what will not invalidate its cached reads (they are right again within {rule.timeout.value})"
-    yield from (f"  - {spot}" for spot in _blind_spots(policies, model, rule))
+    yield from (f"  - {spot}" for spot in _unseen_writes(policies, model))
+    if rule.local_get.value:
+        yield "  - a write in another process: copies of local_get here stay until the timeout"
 
 
 def _of_function(policies: PolicySet, call: CallRule) -> Iterator[str]:
@@ -163,21 +167,21 @@ def _of_function(policies: PolicySet, call: CallRule) -> Iterator[str]:
     models = dependencies(call)
     if not models:
         return
-    yield "what invalidates it"
+    yield "what invalidates it: writes through Django, by raw SQL too"
     for model in models:
         label, rule = model._meta.label, policies.rule_for(model._meta.label)
         where = " inside allow_writes()" if refuses_writes(policies, model) else ""
-        yield f"  - ORM writes to {label}{where}, table {model._meta.db_table}  ({rule.origin if rule else 'no rule'})"
+        yield f"  - to {label}{where}, table {model._meta.db_table}  ({rule.origin if rule else 'no rule'})"
         for field in model._meta.many_to_many:
             through = field.remote_field.through
             if through is not None and through._meta.auto_created:
-                yield f"  - changes of {label}.{field.name}, table {through._meta.db_table}"
+                yield f"  - to {label}.{field.name}, table {through._meta.db_table}"
+    for relative in relatives(models):
+        yield f"  - to {relative._meta.label}, table {relative._meta.db_table}, by multi-table inheritance"
     yield f"what does not (its results are right again within {call.timeout.value})"
     yield "  - writes to any other model, whatever the function reads"
     for model in models:
         yield from (f"  - {spot}" for spot in _unseen_writes(policies, model))
-    for label, missing in unnamed_relatives(call):
-        yield f"  - writes to rows of {label} through {', '.join(missing)}, by multi-table inheritance"
 
 
 def _candidates(policies: PolicySet, label: str) -> Iterator[str]:
@@ -199,35 +203,37 @@ def _value(key: str, value: str, origin: Origin) -> str:
 
 
 def _unseen_writes(policies: PolicySet, model: type[Model]) -> Iterator[str]:
-    yield f"writes of programs that are not this project to {model._meta.db_table}"
+    table = model._meta.db_table
+    yield f"writes to {table} past Django: of other programs, and by the driver's own cursor"
+    yield f"what the database itself changes in {table}: triggers, its cascades, the bodies of procedures"
     rule = policies.rule_for(model._meta.label)
     if rule and rule.update.value == "ignore" and not refuses_writes(policies, model):
         yield f"{model._meta.label}.objects.update() and bulk_update(), by `update: ignore` ({rule.update.origin})"
 
 
-def _blind_spots(policies: PolicySet, model: type[Model], rule: ModelRule) -> Iterator[str]:
-    yield from _unseen_writes(policies, model)
-    if rule.local_get.value:
-        yield "a write inside allow_writes() in another process: copies of local_get here stay until the timeout"
+def _coarse_writes(policies: PolicySet, model: type[Model], rule: ModelRule) -> Iterator[str]:
+    table = model._meta.db_table
+    names_no_row = rule.update.value == "invalidate" and not refuses_writes(policies, model)
+    yield f"{'update(), bulk_update() and ' if names_no_row else ''}raw SQL: all reads of {table}"
+    if parents := table_parents(model):
+        yield f"any write to it: all reads of {table}, and of {_labels(parents)}, whose table it inherits"
+    if children := table_children(model):
+        yield f"any write to {_labels(children)}: all reads of {table}, in which each row has a part"
     to_one = {field.name for field in model._meta.fields}
-    joined = sorted({other._meta.label for name, other in relations(model) if name in to_one})
-    if joined:
-        yield f"changes of {', '.join(joined)} in reads with select_related()"
+    if joined := sorted({other._meta.label for name, other in relations(model) if name in to_one}):
+        yield f"any write to {', '.join(joined)}: all reads that join it by select_related()"
     unruled = [
-        f"{other._meta.label} (by {name})" for name, other in relations(model) if not writes_invalidate(policies, other)
+        f"{other._meta.label} (by {name})"
+        for name, other in relations(model)
+        if not invalidates_by_row(policies, other)
     ]
-    reverse = [
+    unruled += [
         f"{relation.related_model._meta.label} (its {relation.field.name})"
         for relation in model._meta.related_objects
-        if isinstance(relation.related_model, type) and not writes_invalidate(policies, relation.related_model)
+        if isinstance(relation.related_model, type) and not invalidates_by_row(policies, relation.related_model)
     ]
-    if unruled or reverse:
-        yield f"any write to models without a rule, in reads that join them: {', '.join([*unruled, *reverse])}"
-    if parents := table_parents(model):
-        yield f"writes to the inherited part, in the table of {_labels(parents)}"
-    if children := table_children(model):
-        yield f"what is written through {_labels(children)}: each row has a part in this model's table"
-    yield "writes in subqueries' tables: exclude() over a reverse relation, order_by() over a relation, extra(tables=…)"
+    if unruled:
+        yield f"any write to models without a rule: all reads that join them, as {', '.join(unruled)}"
 
 
 def _labels(models: list[type[Model]]) -> str:

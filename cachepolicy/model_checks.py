@@ -1,4 +1,4 @@
-"""A sound policy against the installed models: what does not fit them, and what cacheops would miss."""
+"""A sound policy against the installed models: what does not fit them, and what costs more than it seems to."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = [
     "concrete",
     "dependencies",
     "installed_names",
+    "invalidates_by_row",
     "misfit",
     "model_problems",
     "refuses_writes",
     "relations",
+    "relatives",
     "table_children",
     "table_parents",
-    "unnamed_relatives",
-    "writes_invalidate",
 ]
 
 
@@ -36,7 +36,7 @@ def _misfits(policies: PolicySet) -> Iterator[Problem]:
     yield from _unknown_models(policies)
     yield from _multi_table(policies)
     yield from _everything(policies)
-    yield from _unseen_relations(policies)
+    yield from _coarse_relations(policies)
     yield from _empty_promises(policies)
     yield from _managers(policies)
     yield from _no_rule(policies)
@@ -103,30 +103,17 @@ def _ruled(policies: PolicySet) -> Iterator[tuple[type[Model], ModelRule]]:
 
 
 def _multi_table(policies: PolicySet) -> Iterator[Problem]:
-    accept = "accept that these changes show within the timeout and silence cachepolicy.W012"
     for model, rule in _ruled(policies):
         if not rule.ops.value:
             continue
         label = model._meta.label
-        whats = [
-            f"{label} inherits the table of {parent._meta.label}, and cacheops misses writes to the parent's part"
-            for parent in table_parents(model)
-        ] + [
-            f"{child._meta.label} inherits the table of {label}, and cacheops misses what is written through it"
-            for child in table_children(model)
-        ]
+        inheriting = [(label, parent._meta.label) for parent in table_parents(model)]
+        inheriting += [(child._meta.label, label) for child in table_children(model)]
         write = f"add `{label}: {{ops: []}}`" if "*" in rule.pattern else "write `ops: []` in this rule"
-        for what in whats:
-            remedy = f"{write} (its writes still invalidate), or {accept}"
+        for heir, parent in inheriting:
+            what = f"{heir} inherits the table of {parent}: each write to it invalidates all cached reads of both"
+            remedy = f"{write} where {heir} is often written, or silence cachepolicy.W012"
             yield Problem(rule.origin, f"models.{rule.pattern}", what, remedy, "cachepolicy.W012")
-    for call in policies.functions.values():
-        for label, missing in unnamed_relatives(call):
-            others = ", ".join(missing)
-            what = (
-                f"{label} shares rows with {others} by multi-table inheritance, and cacheops misses writes through it"
-            )
-            remedy = f"add {others} to depends_on, or {accept}"
-            yield Problem(call.depends_on.origin, f"functions.{call.name}.depends_on", what, remedy, "cachepolicy.W012")
 
 
 def table_parents(model: type[Model]) -> list[type[Model]]:
@@ -150,13 +137,10 @@ def dependencies(call: CallRule) -> list[type[Model]]:
     return [by_label[label.lower()] for label in call.depends_on.value if label.lower() in by_label]
 
 
-def unnamed_relatives(call: CallRule) -> Iterator[tuple[str, list[str]]]:
-    """Each model a function depends on, with those through which its rows are written too, and which it leaves out."""
-    named = dependencies(call)
-    for model in named:
-        relatives = {*table_parents(model), *table_children(model)} - set(map(concrete, named))
-        if relatives:
-            yield model._meta.label, sorted(relative._meta.label for relative in relatives)
+def relatives(models: list[type[Model]]) -> list[type[Model]]:
+    """The models besides through which these models' rows are written too, by multi-table inheritance."""
+    found = {relative for model in models for relative in (*table_parents(model), *table_children(model))}
+    return sorted(found - set(map(concrete, models)), key=lambda model: model._meta.label)
 
 
 def _everything(policies: PolicySet) -> Iterator[Problem]:
@@ -167,18 +151,22 @@ def _everything(policies: PolicySet) -> Iterator[Problem]:
         yield Problem(rule.origin, "models.*.*", what, remedy, "cachepolicy.W013")
 
 
-def _unseen_relations(policies: PolicySet) -> Iterator[Problem]:
+def _coarse_relations(policies: PolicySet) -> Iterator[Problem]:
     for model, rule in _ruled(policies):
         for relation, other in relations(model) if rule.ops.value else ():
-            if writes_invalidate(policies, other):
+            if invalidates_by_row(policies, other):
                 continue
             label, won = other._meta.label, policies.match(other._meta.label)
-            state, remedy = "has no rule", f"add `{label}: {{ops: []}}`"
+            state, remedy = "has no rule", f"add `{label}: {{ops: []}}`, and its writes invalidate by row"
             if won is not None:
                 state = "is off"
-                remedy = f"replace its `off` in line {won.origin.line} by {{ops: []}}, or silence cachepolicy.W014"
+                remedy = (
+                    f"replace its `off` in line {won.origin.line} by {{ops: []}}, and its writes invalidate by row, "
+                    f"or silence cachepolicy.W014"
+                )
             what = (
-                f"{model._meta.label}.{relation} leads to {label}, which {state}: its changes go unseen by cached joins"
+                f"{model._meta.label}.{relation} leads to {label}, which {state}: each write to it invalidates all "
+                f"cached reads that join its table"
             )
             yield Problem(rule.origin, f"models.{rule.pattern}", what, remedy, "cachepolicy.W014")
 
@@ -196,9 +184,12 @@ def relations(model: type[Model]) -> Iterator[tuple[str, type[Model]]]:
             yield field.name, through
 
 
-def writes_invalidate(policies: PolicySet, model: type[Model]) -> bool:
-    """Whether cacheops sees the writes to a model's table: a rule of any model on it is enough."""
-    # cacheops leaves content types out of its invalidation: they never change.
+def invalidates_by_row(policies: PolicySet, model: type[Model]) -> bool:
+    """Whether cacheops hears of each row that is written: a rule of any model on the table is enough.
+
+    Writes to a table without one invalidate it as a whole.
+    """
+    # Content types are written by migrations alone.
     return model._meta.db_table == "django_content_type" or any(_rules_of_family(policies, model))
 
 

@@ -42,9 +42,7 @@ def _connection(pool: Any) -> Iterator[tuple[str, str, str]]:
     host = options.get("host")
     if host is not None and not _is_loopback(host):
         if not issubclass(pool.connection_class, redis.SSLConnection):
-            message = (
-                f"the connection to {host} is not encrypted, and cached rows are pickles: who can write, can run code"
-            )
+            message = f"the connection to {host} is not encrypted: who listens can read what is cached"
             yield "W033", message, "use a rediss:// URL"
         if not options.get("password") and not options.get("credential_provider"):
             message = f"Redis at {host} is used without a password"
@@ -74,7 +72,7 @@ def _server(client: Any) -> Iterator[tuple[str, str, str]]:
         return
     policy = _ask(lambda: client.config_get("maxmemory-policy").get("maxmemory-policy", ""))
     if policy and str(policy).startswith("allkeys-"):
-        message = f"Redis evicts by {policy}, which may drop what finds the entries to invalidate"
+        message = f"Redis evicts by {policy}, which may drop the off switch, and a table's record with all its entries"
         yield "W031", message, "set maxmemory-policy to volatile-lru or volatile-ttl"
     if foreign := _ask(lambda: _foreign_key(client)):
         message = f"the Redis database holds keys of others, such as {foreign!r}; invalidating all would drop them"

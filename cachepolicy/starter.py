@@ -27,7 +27,7 @@ _LANGUAGE: Final = {"ops": "[]", "lock": "false", "db_agnostic": "false", "local
 
 
 def from_models(labels: list[str], file: str = "policies.yaml") -> str:
-    """A file that invalidates for every model and caches none yet: what is cached is each team's decision."""
+    """A file that invalidates every model by row and caches none yet: what is cached is each team's decision."""
     lines = [
         _HEAD.format(file=file, ceiling="60s"),
         "defaults:",
@@ -36,7 +36,7 @@ def from_models(labels: list[str], file: str = "policies.yaml") -> str:
         "  ops: []",
         "",
         "# To cache a model's reads, fill in its rule, for example {ops: [get, fetch], timeout: 30s}.",
-        "# Remove a line, and its model is not cached and its writes invalidate nothing.",
+        "# Remove a line, and its model is not cached; its writes then invalidate by table, not by row.",
     ]
     rules: list[str] = []
     app = ""

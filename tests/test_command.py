@@ -257,10 +257,12 @@ effective values
   lock: true  (policies.yaml:5:43)
   db_agnostic: false  (built in)
   update: invalidate  (built in)
+what invalidates more than the reads of one row
+  - update(), bulk_update() and raw SQL: all reads of shop_article
+  - any write to shop.Category: all reads that join it by select_related()
 what will not invalidate its cached reads (they are right again within 45s)
-  - writes of programs that are not this project to shop_article
-  - changes of shop.Category in reads with select_related()
-  - writes in subqueries' tables: exclude() over a reverse relation, order_by() over a relation, extra(tables=…)
+  - writes to shop_article past Django: of other programs, and by the driver's own cursor
+  - what the database itself changes in shop_article: triggers, its cascades, the bodies of procedures
 """
     )
 
@@ -281,7 +283,7 @@ def test_explain_of_a_model_that_is_off_says_so() -> None:
         "  news.Article: policies.yaml:3:3, wins: off",
         "  news.*: no rule",
         "  *.*: no rule",
-        "  not cached; its writes invalidate nothing",
+        "  not cached; its writes invalidate the table news_article as a whole",
     ]
 
 
@@ -292,13 +294,14 @@ def test_explain_of_a_model_without_a_rule_says_so() -> None:
         "  news.Tag: no rule",
         "  news.*: no rule",
         "  *.*: no rule",
-        "  not cached: no rule matches; its writes invalidate nothing",
+        "  not cached: no rule matches; its writes invalidate the table news_tag as a whole",
     ]
 
 
 def test_explain_names_the_models_without_a_rule_that_cached_joins_may_touch() -> None:
     model = article()
     (line,) = (line for line in explained("{timeout: 1s, ops: [get]}") if "without a rule" in line)
+    assert line.startswith("  - any write to models without a rule: all reads that join them, as ")
     named = set(re.findall(r"(\w+\.\w+) \(by \w+\)", line))
     related = [*model._meta.fields, *model._meta.many_to_many]
     expected = {field.related_model._meta.label for field in related if field.related_model}
@@ -346,17 +349,20 @@ effective values
   timeout: 30s: no cached result is older  (policies.yaml:5:74)
   lock: true  (policies.yaml:5:85)
   depends_on: shop.Article, shop.Category, shop.Cafe  (policies.yaml:5:23)
-what invalidates it
-  - ORM writes to shop.Article, table shop_article  (policies.yaml:3:10)
-  - changes of shop.Article.tags, table shop_article_tags
-  - ORM writes to shop.Category inside allow_writes(), table shop_category  (policies.yaml:3:29)
-  - ORM writes to shop.Cafe, table shop_cafe  (policies.yaml:3:10)
+what invalidates it: writes through Django, by raw SQL too
+  - to shop.Article, table shop_article  (policies.yaml:3:10)
+  - to shop.Article.tags, table shop_article_tags
+  - to shop.Category inside allow_writes(), table shop_category  (policies.yaml:3:29)
+  - to shop.Cafe, table shop_cafe  (policies.yaml:3:10)
+  - to shop.Place, table shop_place, by multi-table inheritance
 what does not (its results are right again within 30s)
   - writes to any other model, whatever the function reads
-  - writes of programs that are not this project to shop_article
-  - writes of programs that are not this project to shop_category
-  - writes of programs that are not this project to shop_cafe
-  - writes to rows of shop.Cafe through shop.Place, by multi-table inheritance
+  - writes to shop_article past Django: of other programs, and by the driver's own cursor
+  - what the database itself changes in shop_article: triggers, its cascades, the bodies of procedures
+  - writes to shop_category past Django: of other programs, and by the driver's own cursor
+  - what the database itself changes in shop_category: triggers, its cascades, the bodies of procedures
+  - writes to shop_cafe past Django: of other programs, and by the driver's own cursor
+  - what the database itself changes in shop_cafe: triggers, its cascades, the bodies of procedures
 """
     )
 
@@ -391,17 +397,26 @@ stats     shop.Article,shop.Category,shop.Cafe  30s      lock  policies.yaml:5:3
     }
 
 
-def blind_spots(project: Project, model: str) -> list[str]:
+def spots(project: Project, model: str) -> list[str]:
     lines = project.manage("cachepolicy", "explain", model).out.splitlines()
     return [line.removeprefix("  - ") for line in lines if line.startswith("  - ")]
 
 
+UNSEEN = [
+    "writes to {} past Django: of other programs, and by the driver's own cursor",
+    "what the database itself changes in {}: triggers, its cascades, the bodies of procedures",
+]
+
+
+def unseen(table: str) -> list[str]:
+    return [line.format(table) for line in UNSEEN]
+
+
 def test_explain_of_an_immutable_table_advises_no_write_and_tells_of_copies_elsewhere(project: Project) -> None:
-    spots = blind_spots(project, "shop.Category")
-    assert spots == [
-        "writes of programs that are not this project to shop_category",
-        "a write inside allow_writes() in another process: copies of local_get here stay until the timeout",
-        "writes in subqueries' tables: exclude() over a reverse relation, order_by() over a relation, extra(tables=…)",
+    assert spots(project, "shop.Category") == [
+        "raw SQL: all reads of shop_category",
+        *unseen("shop_category"),
+        "a write in another process: copies of local_get here stay until the timeout",
     ]
 
 
@@ -411,20 +426,22 @@ def test_explain_of_ignored_updates_says_what_they_leave_behind(project: Project
     )
     explained = project.manage("cachepolicy", "explain", "shop.Tag").out
     assert "\n  update: ignore  (policies.yaml:2:40)\n" in explained
-    spots = [
-        "writes of programs that are not this project to shop_tag",
+    left = [
+        *unseen("shop_tag"),
         "shop.Tag.objects.update() and bulk_update(), by `update: ignore` (policies.yaml:2:40)",
     ]
-    assert blind_spots(project, "shop.Tag")[:2] == spots
-    assert blind_spots(project, "functions.f")[-2:] == spots
+    assert spots(project, "shop.Tag") == ["raw SQL: all reads of shop_tag", *left]
+    assert spots(project, "functions.f")[-3:] == left
 
 
 def test_explain_names_both_sides_of_multi_table_inheritance(project: Project) -> None:
     project.policies("version: 1\nmodels: {shop.*: {ops: [], timeout: 1s}}\n")
-    assert "what is written through shop.Cafe: each row has a part in this model's table" in blind_spots(
+    assert "any write to shop.Cafe: all reads of shop_place, in which each row has a part" in spots(
         project, "shop.Place"
     )
-    assert "writes to the inherited part, in the table of shop.Place" in blind_spots(project, "shop.Cafe")
+    assert "any write to it: all reads of shop_cafe, and of shop.Place, whose table it inherits" in spots(
+        project, "shop.Cafe"
+    )
 
 
 @pytest.mark.parametrize(
@@ -448,7 +465,7 @@ def test_the_table_decides_whether_a_proxy_is_immutable(
 def test_explain_of_a_proxy_without_a_rule_of_its_own_knows_that_its_writes_invalidate(project: Project) -> None:
     project.policies("version: 1\nmodels: {shop.Article: {timeout: 9s}, shop.Headline: off}\n")
     assert project.manage("cachepolicy", "explain", "shop.Headline").out.splitlines()[-1] == (
-        "  not cached; its writes invalidate, by the rule of another model on the table shop_article"
+        "  not cached; its writes invalidate the table shop_article by row, as another model on it has a rule"
     )
 
 
@@ -491,7 +508,8 @@ def test_check_has_the_formats_of_the_script(project: Project) -> None:
     github = project.manage("cachepolicy", "check", "--format", "github")
     assert github.out == (
         "::warning file=policies.yaml,line=2,col=10::models.shop.Article: shop.Article.tags leads to shop.Tag, "
-        "which has no rule: its changes go unseen by cached joins; add `shop.Tag: {ops: []}`\n"
+        "which has no rule: each write to it invalidates all cached reads that join its table; "
+        "add `shop.Tag: {ops: []}`, and its writes invalidate by row\n"
     )
 
 

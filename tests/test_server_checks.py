@@ -79,7 +79,7 @@ def test_eviction_of_all_keys_is_seen(clean: RedisServer, policy: str, monkeypat
         clean.client().config_set("maxmemory-policy", "noeviction")
     assert found == {
         "W031": (
-            f"Redis evicts by {policy}, which may drop what finds the entries to invalidate",
+            f"Redis evicts by {policy}, which may drop the off switch, and a table's record with all its entries",
             "set maxmemory-policy to volatile-lru or volatile-ttl",
         )
     }
@@ -122,7 +122,7 @@ def test_a_host_elsewhere_without_tls_and_password_is_seen(monkeypatch: pytest.M
     assert found.keys() == {"W030", "W033", "W035"}
     assert found["W030"] == ("Redis cannot be reached: no network in this test", UNREACHABLE_HINT)
     assert found["W033"] == (
-        f"the connection to {ELSEWHERE} is not encrypted, and cached rows are pickles: who can write, can run code",
+        f"the connection to {ELSEWHERE} is not encrypted: who listens can read what is cached",
         "use a rediss:// URL",
     )
     assert found["W035"] == (

@@ -44,7 +44,7 @@ defaults:
   ops: []
 
 # To cache a model's reads, fill in its rule, for example {ops: [get, fetch], timeout: 30s}.
-# Remove a line, and its model is not cached and its writes invalidate nothing.
+# Remove a line, and its model is not cached; its writes then invalidate by table, not by row.
 models:
   auth.User: {}
 

@@ -182,7 +182,8 @@ class _Resolution:
                 if match := did_you_mean(name, own):
                     remedy = f"did you mean {app}.{match}? Otherwise {remedy}"
         assert depends_on is not None
-        self._problem(depends_on.origin, depends_on.path, f"{label} {what}, so its writes invalidate nothing", remedy)
+        what = f"{label} {what}, and only a model with a rule can be depended on"
+        self._problem(depends_on.origin, depends_on.path, what, remedy)
         return None
 
     def _bounded(self, timeout: Given, *, exempt: bool) -> Given:

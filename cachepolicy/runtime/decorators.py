@@ -243,7 +243,7 @@ def _bound_of(sample: Any) -> Duration:
         raise TypeError("cached_as takes one name of a rule, or models; not both")
     label, policies = _model_of(sample)._meta.label, conf.policies()
     if (rule := policies.rule_for(label)) is None:
-        what = f"{label} has no rule, so its writes would not invalidate this function"
+        what = f"{label} has no rule, and only a model with a rule can be depended on"
         raise _problem(Origin(policies.file), "models", what, f"add `{label}: {{ops: []}}` to models")
     return rule.timeout.value
 

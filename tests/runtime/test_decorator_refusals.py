@@ -94,7 +94,7 @@ def test_what_cannot_be_cached_is_refused_where_it_is_decorated(
         ),
         (
             lambda: cached_as(Session),
-            "rules.yaml: models: sessions.Session has no rule, so its writes would not invalidate this function; add "
+            "rules.yaml: models: sessions.Session has no rule, and only a model with a rule can be depended on; add "
             "`sessions.Session: {ops: []}` to models",
         ),
     ],
