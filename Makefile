@@ -13,6 +13,7 @@ PY := $(VENV)/bin/python
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 APT := DEBIAN_FRONTEND=noninteractive apt-get -qq
 APT_INSTALL := $(APT) install --yes --no-install-recommends
+ISOLATED := tests/site/test_scenarios.py tests/site/test_transactions.py
 INPUTS := pyproject.toml constraints.txt
 
 demo: $(VENV)/.site ## Play the scenes against a running site; measure how stale each read gets. ARGS='--format json'
@@ -21,10 +22,12 @@ demo: $(VENV)/.site ## Play the scenes against a running site; measure how stale
 serve: $(VENV)/.site ## Run the sample site. ARGS are passed on
 	@$(PY) sample_site/serve.py $(ARGS)
 
-test: lint mariadb chromium ## Run all tests: on SQLite everything, on PostgreSQL and MariaDB the site's
+test: lint mariadb chromium ## Run all tests: on SQLite everything, on PostgreSQL and MariaDB the site's, at two isolation levels
 	$(PY) -m pytest
 	$(PY) -m pytest tests/site --database postgresql
 	$(PY) -m pytest tests/site --database mariadb
+	$(PY) -m pytest $(ISOLATED) --database postgresql --isolation 'repeatable read'
+	$(PY) -m pytest $(ISOLATED) --database mariadb --isolation 'repeatable read'
 
 lint: $(VENV)/.dev ## Run ruff, mypy and the import contracts
 	$(VENV)/bin/ruff check --quiet .
@@ -32,7 +35,7 @@ lint: $(VENV)/.dev ## Run ruff, mypy and the import contracts
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-bench: $(VENV)/.dev ## Measure side by side; prints ratios. ARGS are passed on
+bench: $(VENV)/.bench ## Measure side by side with its peers; prints ratios. ARGS='--quick --format json'
 	@$(PY) -m benchmarks $(ARGS)
 
 fuzz: $(VENV)/.dev ## Throw generated and mutated policy files at the loader. ARGS are passed on
@@ -48,7 +51,7 @@ clean: ## Remove .venv and everything that was made
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# One environment, two stages: the demo needs no servers and no linters.
+# One environment in stages: the demo needs no servers and no linters.
 $(VENV)/.site: $(INPUTS) | $(VENV)/.made
 	@echo 'installing the packages of the sample site into $(VENV)' >&2
 	@$(PIP_INSTALL) --editable '.[site]' >&2
@@ -57,6 +60,12 @@ $(VENV)/.site: $(INPUTS) | $(VENV)/.made
 $(VENV)/.dev: $(INPUTS) | $(VENV)/.made
 	@echo 'installing the packages for development into $(VENV)' >&2
 	@$(PIP_INSTALL) --editable '.[dev]' >&2
+	@touch $@ $(VENV)/.site
+
+# The peers that are measured; never part of the tests.
+$(VENV)/.bench: $(INPUTS) | $(VENV)/.made
+	@echo 'installing the packages for the benchmarks into $(VENV)' >&2
+	@$(PIP_INSTALL) --editable '.[bench]' >&2
 	@touch $@ $(VENV)/.site
 
 $(VENV)/.made:

@@ -1,4 +1,4 @@
-"""`pytest --database sqlite|postgresql|mariadb`: this run's own database and Redis.
+"""`pytest --database sqlite|postgresql|mariadb --isolation "repeatable read"`: this run's own database and Redis.
 
 A plugin, loaded by ``-p tests.database_option``: pytest-django reads the settings before any conftest.py is imported,
 and by then both must be named in the environment.
@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -29,6 +30,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="sqlite",
         help="the database that the sample site runs on; the run starts its own server",
     )
+    parser.addoption(
+        "--isolation",
+        choices=sorted(ISOLATIONS),
+        help="the isolation level of its transactions, on a server; otherwise Django's default, read committed",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -43,7 +49,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
         redis_server = servers.enter_context(RedisServer())
         early_config.stash[REDIS] = redis_server
         os.environ["REDIS_URL"] = redis_server.url
-        os.environ["DATABASE_URL"] = DATABASES[options.database](servers)
+        url = DATABASES[options.database](servers)
+        os.environ["DATABASE_URL"] = _isolated(url, options.database, options.isolation)
     except (Unavailable, RedisServerError) as error:
         early_config.stash[UNAVAILABLE] = str(error)
         # Django still reads its settings; pytest_sessionstart then ends the run.
@@ -61,7 +68,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_report_header(config: pytest.Config) -> str:
     """Say which database this run is on."""
-    return f"database: {config.getoption('--database')}"
+    return f"database: {config.getoption('--database')}, {config.getoption('--isolation') or 'its usual isolation'}"
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +90,19 @@ def _postgresql(servers: ExitStack) -> str:
 def _mariadb(servers: ExitStack) -> str:
     return servers.enter_context(MariaDBServer()).url
 
+
+def _isolated(url: str, database: str, isolation: str | None) -> str:
+    """The address, with the isolation level as Django's OPTIONS have it."""
+    if isolation is None:
+        return url
+    if database == "sqlite":
+        raise pytest.UsageError("--isolation: SQLite has one level; leave it out, or name a --database with a server")
+    value = ISOLATIONS[isolation] if database == "postgresql" else quote(isolation)
+    return f"{url}&isolation_level={value}"
+
+
+# As psycopg counts them.
+ISOLATIONS: dict[str, int] = {"read committed": 2, "repeatable read": 3, "serializable": 4}
 
 DATABASES: dict[str, Callable[[ExitStack], str]] = {
     "sqlite": _sqlite,

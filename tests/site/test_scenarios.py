@@ -21,6 +21,7 @@ from cachepolicy.consistency.scenarios import SCENARIOS
 pytestmark = pytest.mark.django_db(transaction=True)
 
 SEED = 7
+_AGAIN = 2
 MODELS = ["news.Article", "news.Category", "news.Country", "functions.article_stats"]
 OPS = ["get", "aggregate", "local_get", "function"]
 
@@ -42,7 +43,12 @@ def played(django_db_setup: None, django_db_blocker: object) -> list[Cell]:
         cases = cases_of(conf.policies(), seed=SEED, models_=MODELS, ops=OPS)
         # A slow fault is played on one op of a rule, which the seed draws: here one that is not among the OPS.
         cases += cases_of(conf.policies(), seed=SEED, models_=["news.Category"], faults=["real_clock"])
-        verify.verify(cases, seed=SEED, instance_of=_first, on_cell=cells.append, rig=rig)
+        for case in cases:
+            cell = verify.play(case, rig, _first)
+            # A machine that stands still for seconds shows nothing; what is violated stays violated.
+            for _ in range(_AGAIN):
+                cell = verify.play(case, rig, _first) if cell.verdict.status == "unknown" else cell
+            cells.append(cell)
         call_command("flush", verbosity=0, interactive=False)
     return cells
 

@@ -30,14 +30,14 @@ _COLUMNS: Final = """
 class Replica:
     """A database alias that reads what was committed when it last caught up, by statements of their own."""
 
-    def __init__(self, alias: str, copied: Callable[[], None]) -> None:
-        self.alias, self._copied = alias, copied
+    def __init__(self, alias: str, copy_rows: Callable[[], None]) -> None:
+        self.alias, self._copy_rows = alias, copy_rows
         self.catch_up()
 
     def catch_up(self) -> None:
         """Copy what the primary has now."""
         self._caught_up_ns = clock.now_ns()
-        self._copied()
+        self._copy_rows()
 
     def lag_ms(self) -> float:
         """How far it may lag behind by now."""
@@ -53,14 +53,13 @@ def lagging_replica(using: str = "default") -> Iterator[Replica]:
     """
     alias = f"{using}_lagging"
     databases: Any = connections.settings
-    with _COPIES[connections[using].vendor](using) as (settings, copied):
-        replica = Replica(alias, copied)
+    with _COPIES[connections[using].vendor](using) as (settings, copy_rows):
         databases[alias] = settings
         connection = connections[alias]
         try:
             # Not ensure_connection(): Django's test cases refuse that for an alias they do not know.
             connection.connect()
-            yield replica
+            yield Replica(alias, copy_rows)
         finally:
             connection.close()
             del connections[alias], databases[alias]
@@ -84,11 +83,11 @@ def _file(using: str) -> Iterator[tuple[dict[str, Any], Callable[[], None]]]:
     with tempfile.TemporaryDirectory(prefix="cachepolicy-replica-") as directory, _driver(using) as driver:
         file = str(Path(directory) / "replica.sqlite3")
 
-        def copied() -> None:
+        def copy_rows() -> None:
             with closing(sqlite3.connect(file)) as target:
                 driver.backup(target)
 
-        yield {**_settings(using), "NAME": file}, copied
+        yield {**_settings(using), "NAME": file}, copy_rows
 
 
 @contextmanager
@@ -99,22 +98,23 @@ def _schema(using: str) -> Iterator[tuple[dict[str, Any], Callable[[], None]]]:
         cursor.execute(f"CREATE SCHEMA {quote(schema)}")
         cursor.execute("SHOW search_path")
         path = cursor.fetchone()[0].replace(" ", "")
+        twins = {quote(table): f"{quote(schema)}.{quote(table)}" for table in _tables(using, cursor)}
+        for table, twin in twins.items():
+            # Columns that the database makes up itself become ordinary ones.
+            cursor.execute(f"CREATE TABLE {twin} (LIKE {table} INCLUDING INDEXES)")
 
-        def copied() -> None:
+        def copy_rows() -> None:
             cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-            for table in _tables(using, cursor):
-                # Columns that the database makes up itself become ordinary ones.
-                twin = f"{quote(schema)}.{quote(table)}"
-                cursor.execute(f"CREATE TABLE IF NOT EXISTS {twin} (LIKE {quote(table)} INCLUDING INDEXES)")
-                cursor.execute(f"TRUNCATE {twin}")
-                cursor.execute(f"INSERT INTO {twin} SELECT * FROM {quote(table)}")
+            for table, twin in twins.items():
+                cursor.execute(f"DELETE FROM {twin}")
+                cursor.execute(f"INSERT INTO {twin} SELECT * FROM {table}")
             cursor.execute("COMMIT")
 
         settings = _settings(using)
         options = settings["OPTIONS"]
         options["options"] = f"{options.get('options', '')} -c search_path={quote(schema)},{path}"
         try:
-            yield settings, copied
+            yield settings, copy_rows
         finally:
             cursor.execute(f"DROP SCHEMA {quote(schema)} CASCADE")
 
@@ -126,22 +126,21 @@ def _database(using: str) -> Iterator[tuple[dict[str, Any], Callable[[], None]]]
     with _driver(using) as driver, driver.cursor() as cursor:
         cursor.execute(f"DROP DATABASE IF EXISTS {quote(name)}")
         cursor.execute(f"CREATE DATABASE {quote(name)}")
+        columns: dict[str, str] = {}
+        for table in _tables(using, cursor):
+            cursor.execute(f"CREATE TABLE {quote(name)}.{quote(table)} LIKE {quote(table)}")
+            cursor.execute(_COLUMNS, [table])
+            columns[quote(table)] = ", ".join(quote(column) for (column,) in cursor.fetchall())
 
-        def copied() -> None:
-            tables = _tables(using, cursor)
-            for table in tables:
-                cursor.execute(f"CREATE TABLE IF NOT EXISTS {quote(name)}.{quote(table)} LIKE {quote(table)}")
+        def copy_rows() -> None:
             cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
-            for table in tables:
-                cursor.execute(_COLUMNS, [table])
-                columns = ", ".join(quote(column) for (column,) in cursor.fetchall())
-                twin = f"{quote(name)}.{quote(table)}"
-                cursor.execute(f"DELETE FROM {twin}")
-                cursor.execute(f"INSERT INTO {twin} ({columns}) SELECT {columns} FROM {quote(table)}")
+            for table, names in columns.items():
+                cursor.execute(f"DELETE FROM {quote(name)}.{table}")
+                cursor.execute(f"INSERT INTO {quote(name)}.{table} ({names}) SELECT {names} FROM {table}")
             cursor.execute("COMMIT")
 
         try:
-            yield settings, copied
+            yield settings, copy_rows
         finally:
             cursor.execute(f"DROP DATABASE {quote(name)}")
 
