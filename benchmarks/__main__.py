@@ -3,19 +3,52 @@
 from __future__ import annotations
 
 import argparse
+import sys
+import time
+from pathlib import Path
 
-from benchmarks import loading
+from benchmarks.bars import ratios
+from benchmarks.contenders import contenders
+from benchmarks.figures import Figures
+from benchmarks.measures import MEASURES, QUICK, THOROUGH
+from benchmarks.pages import pages
+from benchmarks.report import as_json, as_text
+from benchmarks.servers import homes
+from benchmarks.startup import startup
+from benchmarks.turns import players
 
 
 def main() -> None:
-    """Run every benchmark and print what it measured."""
+    """Measure what is asked for, print it, and write the JSON file."""
+    parts = [*MEASURES, "pages", "startup"]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rules", type=int, default=500, help="rules in the generated file (default: %(default)s)")
-    parser.add_argument(
-        "--rounds", type=int, default=15, help="rounds, each timing every row once (default: %(default)s)"
-    )
+    parser.add_argument("--quick", action="store_true", help="fewer rounds: in a few minutes, less certain")
+    parser.add_argument("--format", choices=("table", "json"), default="table", help="what to print")
+    parser.add_argument("--output", type=Path, default=Path(".cache/bench.json"), help="JSON file (%(default)s)")
+    parser.add_argument("--only", nargs="+", choices=parts, default=parts, metavar="PART", help=", ".join(parts))
     arguments = parser.parse_args()
-    print(loading.report(loading.measure(arguments.rules, arguments.rounds), arguments.rules))
+
+    effort, figures = QUICK if arguments.quick else THOROUGH, Figures()
+    with homes(contenders()) as furnished:
+        with players(furnished) as present:
+            for name, measure in {**MEASURES, "pages": pages}.items():
+                if name in arguments.only:
+                    _say(name)
+                    measure(present, effort, figures)
+        if "startup" in arguments.only:
+            _say("startup")
+            startup(effort, figures)
+    bars = ratios(figures)
+    document = as_json(figures, bars)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(document + "\n")
+    if arguments.only != parts:
+        bars = [bar for bar in bars if bar.value is not None]
+    print(document if arguments.format == "json" else as_text(figures, bars))
+
+
+def _say(name: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {name}", file=sys.stderr)
 
 
 if __name__ == "__main__":
