@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import tempfile
@@ -20,6 +21,8 @@ def main() -> int:
     parser.add_argument("--format", choices=("text", "json"), default="text")
     options = parser.parse_args()
     started = time.monotonic()
+    # That Redis cannot be reached is what two of the scenes are about.
+    logging.getLogger("cachepolicy").setLevel(logging.ERROR)
     with ExitStack() as parts:
         directory = Path(parts.enter_context(tempfile.TemporaryDirectory(prefix="cachepolicy-demo-")))
         redis = parts.enter_context(RedisServer())
@@ -55,6 +58,8 @@ def _prepare() -> None:
 
 def _play(parts: ExitStack, redis: RedisServer, proxy: Proxy, directory: Path) -> list:  # type: ignore[type-arg]
     from cachepolicy.consistency.recording import Recording
+    from cachepolicy.consistency.rig import Rig
+    from demo.faults import FAULTS, played
     from demo.report import result
     from demo.scenes import SCENES
     from demo.stage import Stage, bound_of
@@ -67,7 +72,11 @@ def _play(parts: ExitStack, redis: RedisServer, proxy: Proxy, directory: Path) -
         bound = bound_of(scene.rule)
         recording = Recording(stage.let_pass, bound.ms)
         note = scene.play(stage, recording)
-        results.append(result(scene, bound, recording.verdict(), note))
+        results.append(result(scene.name, scene.rule, bound, recording.verdict(), note))
+    with Rig() as rig:
+        results += [
+            result(fault.name, fault.rule, bound_of(fault.rule), played(fault, rig), fault.note) for fault in FAULTS
+        ]
     return results
 
 

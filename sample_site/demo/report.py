@@ -9,7 +9,6 @@ from typing import Final, Literal
 
 from cachepolicy import Duration
 from cachepolicy.consistency.verdict import Verdict
-from demo.scenes import Scene
 
 __all__ = ["Result", "as_json", "as_text", "result"]
 
@@ -20,7 +19,8 @@ Word = Literal["kept", "broken", "unknown"]
 class Result:
     """One scene as it went; `measured_ms` is the greatest staleness that any of its reads can have had."""
 
-    scene: Scene
+    name: str
+    rule: str
     bound: Duration
     measured_ms: float | None
     reads: int
@@ -28,7 +28,7 @@ class Result:
     note: str
 
 
-def result(scene: Scene, bound: Duration, verdict: Verdict, note: str) -> Result:
+def result(name: str, rule: str, bound: Duration, verdict: Verdict, note: str) -> Result:
     """What a scene's verdict says: kept only when every read was certainly within the bound."""
     upper_ns = verdict.worst_upper_ns
     word: Word = "unknown"
@@ -39,15 +39,15 @@ def result(scene: Scene, bound: Duration, verdict: Verdict, note: str) -> Result
     elif verdict.status == "unknown":
         note = verdict.reason
     measured_ms = None if upper_ns is None else round(upper_ns / 1_000_000, 1)
-    return Result(scene, bound, measured_ms, verdict.reads, word, note)
+    return Result(name, rule, bound, measured_ms, verdict.reads, word, note)
 
 
 def as_json(results: Sequence[Result]) -> str:
     """The results for programs; milliseconds."""
     scenes = [
         {
-            "name": result.scene.name,
-            "rule": result.scene.rule,
+            "name": result.name,
+            "rule": result.rule,
             "bound_ms": result.bound.ms,
             "measured_ms": result.measured_ms,
             "verdict": result.verdict,
@@ -64,8 +64,8 @@ def as_text(results: Sequence[Result]) -> str:
     """A table for people, with what happened below each row."""
     lines = [_HEAD] + [
         (
-            result.scene.name,
-            result.scene.rule,
+            result.name,
+            result.rule,
             f"{result.bound.ms:,} ms",
             "-" if result.measured_ms is None else f"{result.measured_ms:,.1f} ms",
             str(result.reads),

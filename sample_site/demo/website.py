@@ -1,4 +1,4 @@
-"""The newsroom as it runs in production: gunicorn, in a process of its own, read over HTTP."""
+"""The newsroom as it runs in production: gunicorn, in a process of its own, read over HTTP, on this one's clock."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-__all__ = ["Website"]
+from cachepolicy import clock
+
+__all__ = ["CLOCK_HEADER", "Website"]
+
+# How far this process's clock has been moved, so that the site's is moved as far.
+CLOCK_HEADER: Final = "Clock-Moved-Ms"
 
 _ROOT: Final = Path(__file__).parent.parent
 _START_TIMEOUT_S: Final = 20.0
@@ -28,7 +33,7 @@ class Website:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "gunicorn", "newsroom.wsgi", "--bind", f"127.0.0.1:{self._port}"]
+        command = [sys.executable, "-m", "gunicorn", "demo.site", "--bind", f"127.0.0.1:{self._port}"]
         command += ["--worker-class", "gthread", "--threads", "4", "--worker-tmp-dir", str(self._log.parent)]
         environment = {**os.environ, "REDIS_URL": self._redis_url, "PYTHONPATH": os.pathsep.join(sys.path)}
         with self._log.open("wb") as log:
@@ -57,7 +62,7 @@ class Website:
         """The body of a page; raises RuntimeError on any status but 200."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
         try:
-            connection.request("GET", path)
+            connection.request("GET", path, headers={CLOCK_HEADER: str(clock.redis_shift_us() // 1000)})
             response = connection.getresponse()
             body = response.read().decode()
         finally:
