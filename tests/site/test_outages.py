@@ -32,6 +32,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 OPERATIONS: Final = int(os.environ.get("CACHEPOLICY_OUTAGE_OPERATIONS", "60"))
 WINDOWS: Final = max(2, min(20, OPERATIONS // 500))
 _ROWS: Final = 20
+_MOST_WINDOWS: Final = 20
 _WINDOW_NS: Final = WINDOW_MS * 1_000_000
 
 
@@ -238,8 +239,11 @@ def test_nothing_is_served_after_healing_that_was_invalidated_meanwhile(
             lost = journal.lost
             assert lost or name == "restarted empty"
             _filled(newsroom)  # at once, while it may not have been told yet
-            clock.advance(WINDOW_MS)
-            _filled(newsroom)
+            for _ in range(_MOST_WINDOWS):
+                clock.advance(WINDOW_MS)
+                _filled(newsroom)
+                if not journal:  # a thread may be telling Redis while this one reads
+                    break
             assert (bool(journal), journal.replayed > 0) == (False, lost > 0)
             hits.clear()
             _filled(newsroom)
