@@ -29,7 +29,8 @@ _MOST_ASKED: Final = 32
 def _place(key: str) -> Place:
     # On a cluster all keys of a read have to carry its hash tag.
     prefix = key[: key.index("}") + 1] if key.startswith("{") and "}" in key else ""
-    return Place(key, prefix, {})
+    # A name of our own: a process of plain cacheops, not gone yet in a deploy, would fail on what is sealed.
+    return Place(f"{key}:sealed", prefix, {})
 
 
 def _get(_upstream: Any) -> Callable[..., Any]:
@@ -47,11 +48,12 @@ def _get(_upstream: Any) -> Callable[..., Any]:
 
 def _set(_upstream: Any) -> Callable[..., None]:
     def set_(_cache: Any, cache_key: str, data: Any, timeout: float | None = None) -> None:
-        computation = births.found(cache_key)
+        place = _place(cache_key)
+        computation = births.found(place.key)
         try:
             # Of any database: what was read for it cannot be told.
             dirty = transaction_states.is_dirty(connections)
-            fill(_place(cache_key), data, bounded_ms(timeout, None), dirty=dirty, computation=computation)
+            fill(place, data, bounded_ms(timeout, None), dirty=dirty, computation=computation)
         finally:
             if computation is not None:
                 births.finish(computation)
@@ -62,7 +64,7 @@ def _set(_upstream: Any) -> Callable[..., None]:
 def _delete(_upstream: Any) -> Callable[..., None]:
     def delete(_cache: Any, cache_key: str) -> None:
         try:
-            redis_client.delete(cache_key)
+            redis_client.delete(_place(cache_key).key)
         except redis.RedisError as error:
             _log.warning("%s could not be deleted, and goes with its timeout: %s", cache_key, error)
 
