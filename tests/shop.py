@@ -21,20 +21,6 @@ class Product(models.Model):
     title = models.CharField(max_length=40)
     price = models.IntegerField()
 """
-# Its ready() comes after cachepolicy's, and takes out what that has installed: the mutant that the kit must find.
-_PLAIN = """\
-from django.apps import AppConfig
-
-
-class PlainConfig(AppConfig):
-    name = "plain"
-
-    def ready(self):
-        from tests.plain_cacheops import plain_cacheops
-
-        self.for_ever = plain_cacheops()
-        self.for_ever.__enter__()
-"""
 POLICIES = """\
 version: 1
 max_staleness: 60s
@@ -52,9 +38,6 @@ def shop(
     project.write("shop/models.py", models)
     project.policies(policies)
     unreachable = 'CACHEOPS_REDIS = "redis://127.0.0.1:1/0"\n'
-    apps = ("shop", "cacheops", "cachepolicy", *(["plain"] if plain else []))
+    apps = ("shop", "cacheops", "cachepolicy", *(["tests.plain"] if plain else []))
     project.settings(before=unreachable + before, door=DOOR, apps=apps)
-    if plain:
-        project.write("plain/__init__.py", "")
-        project.write("plain/apps.py", _PLAIN)
     return project
