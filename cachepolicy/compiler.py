@@ -39,7 +39,7 @@ def compile_policies(policies: PolicySet) -> dict[str, Any]:
             for pattern, rule in policies.models.items()
         },
         "CACHEOPS_DEFAULTS": {},
-        # Values carry a checksum of stamps: evicted invalidators read as misses instead of as stale hits.
+        # The runtime stands in for what cacheops does with it: entries that know what they depend on.
         "CACHEOPS_INSIDEOUT": True,
         "CACHEOPS_DEGRADE_ON_FAILURE": True,
         "CACHEOPS_CLIENT_CLASS": "cachepolicy.runtime.client.Client",

@@ -45,10 +45,10 @@ def cached_as(
 
     `samples` is the name of a rule in `functions:`, or models, instances and querysets as in cacheops. `timeout`
     (seconds, "30s" or a timedelta) may shorten the rule's, never lengthen it. An argument counts by type and value, a
-    model instance by what it holds. `extra` is a value, or a function of the arguments, that the key depends on too.
-    With `keep_fresh` a result computed while a write came between is returned and not stored. Raises PolicyError for
-    an unknown rule or a model without one, UnsupportedFunctionError for an async function or a generator, and at the
-    call CacheKeyError for an argument without a certain key.
+    model instance by what it holds. `extra` is a value, or a function of the arguments, that the key depends on too. A
+    result is returned and not stored where a write came in between, whatever cacheops' `keep_fresh` says. Raises
+    PolicyError for an unknown rule or a model without one, UnsupportedFunctionError for an async function or a
+    generator, and at the call CacheKeyError for an argument without a certain key.
     """
     if not samples:
         raise TypeError("cached_as needs the name of a rule in `functions:`, or the models it depends on")
@@ -68,7 +68,6 @@ def cached_as(
     bound = _bound_within(timeout, longest)
 
     def upstream(function: Callable[[_Call], Any]) -> Callable[[_Call], Any]:
-        # keep_fresh makes cacheops create the stamps before the call, so a write during it refuses the fill.
         decorator = cacheops.query.cached_as(*_querysets(resolve()), timeout=bound, lock=lock, keep_fresh=keep_fresh)
         return cast("Callable[[_Call], Any]", decorator(function))
 
