@@ -68,8 +68,9 @@ KEPT = {"redis_full_of_others", "corrupt_bytes", "swapped_bytes"}
 IN_REAL_TIME = {"race", "real_clock"}
 # What a class does not reach: functions are filled with keep_fresh, a local row is born before the database is read.
 SPARED = {("stale_set", "function"), ("stale_set_raw", "local_get")}
-# Our decorators ask the connection itself whether its transaction has written.
-SPARED |= {("rollback_raw", "function"), ("rollback_unseen", "function"), ("frozen_snapshot", "function")}
+if connection.vendor == "sqlite":
+    # Our decorators ask the connection itself whether its transaction has written.
+    SPARED |= {("rollback_raw", "function"), ("rollback_unseen", "function"), ("frozen_snapshot", "function")}
 
 
 @dataclass
