@@ -102,6 +102,7 @@ WRITES = {
     "place.update": lambda: Place.objects.update(name="7"),
     "cafe.save": lambda: saved(cafe, name="8", tables=8),
     "cafe.update": lambda: Cafe.objects.update(name="9", tables=9),
+    "cafe.update of its own table alone": lambda: Cafe.objects.update(tables=11),
     "bar.save": lambda: saved(bar, name="10", stools=10),
     "bar.delete": lambda: Bar.objects.all().delete(),
 }
@@ -153,6 +154,7 @@ CHANGED = {
     "place.update": {"place", "cafe", "function of place", "function of cafe"},
     "cafe.save": {"place", "cafe", "function of place", "function of cafe"},
     "cafe.update": {"place", "cafe", "function of place", "function of cafe"},
+    "cafe.update of its own table alone": {"cafe", "function of place", "function of cafe"},
     "bar.save": {"function of place", "function of cafe"},
     "bar.delete": {"function of place", "function of cafe"},
 }
