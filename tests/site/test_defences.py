@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import pytest
-from django.db import connection, models
+from django.db import connection
 from news.loading import load_news
 
-from cachepolicy.consistency import verify
 from cachepolicy.consistency.checker import judge
 from cachepolicy.consistency.faults import replicas
 from cachepolicy.consistency.findings import Finding
@@ -20,6 +19,7 @@ from cachepolicy.consistency.rig import Rig
 from cachepolicy.consistency.scenarios import SCENARIOS
 from tests.defence_scenes import staged
 from tests.defences import DEFENCES, without
+from tests.scenes import played
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -130,11 +130,7 @@ def _played(guard: Guard, stage: Rig) -> Cell:
     vendors = SCENARIOS[guard.fault].vendors
     if vendors and connection.vendor not in vendors:
         pytest.skip(f"{connection.vendor} does not know this fault")
-    return verify.play(guard.case(), stage, _first)
-
-
-def _first(model: type[models.Model]) -> models.Model:
-    return model._base_manager.order_by("pk").nocache()[0]
+    return played(guard.case(), stage)
 
 
 def _found(cell: Cell, guard: Guard) -> set[str]:
