@@ -77,15 +77,15 @@ def memory(players: Sequence[Player], _effort: Effort, figures: Figures) -> None
 
 
 def saves(players: Sequence[Player], effort: Effort, figures: Figures) -> None:
-    """A save with few and with many entries that depend on its row."""
-    for dependents in DEPENDENTS:
-        name = f"save, {dependents} dependents"
-        rounds = effort.few if dependents > DEPENDENTS[1] else effort.rounds
-        for _, player in turns(whole(players), rounds + 1):
-            figures.took(name, player.name, player.do("save", dependents))
-        for player in whole(players):
-            player.do("forget")
-            figures.forget_first(name, player.name)
+    """A save with few and with many entries that depend on its row; all numbers in each round, to compare them too."""
+    for _ in range(effort.rounds + 1):
+        for dependents in DEPENDENTS:
+            for player in whole(players):
+                figures.took(f"save, {dependents} dependents", player.name, player.do("save", dependents))
+    for player in whole(players):
+        player.do("forget")
+        for dependents in DEPENDENTS:
+            figures.forget_first(f"save, {dependents} dependents", player.name)
 
 
 def transactions(players: Sequence[Player], effort: Effort, figures: Figures) -> None:

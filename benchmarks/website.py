@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from benchmarks.servers import Home
+from cachepolicy.consistency.orphan_guard import OrphanGuard
 
 __all__ = ["PATHS", "Website"]
 
@@ -46,6 +48,7 @@ class Website:
             self._process = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
             )
+        self._guard = OrphanGuard(self._process.pid, self._home.directory, end_by=signal.SIGTERM)
         try:
             self._wait()
         except BaseException:
@@ -57,6 +60,7 @@ class Website:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._process.terminate()
+        self._guard.release()
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:

@@ -17,7 +17,8 @@ from benchmarks.styles import style
 __all__ = ["stampede"]
 
 _THREADS: Final = 50
-_SLOW_S: Final = 0.05
+# Fifty threads queue for one interpreter for 50 ms: that is no waiting for what is computed.
+_SLOW_S: Final = 0.2
 # After this the value of a rule with a timeout of 2 s that is refreshed 1 s ahead is there, and due for a refresh.
 _DUE_S: Final = 1.3
 
@@ -57,7 +58,8 @@ def stampede(rule: str) -> dict[str, int]:
     if len(taken) != _THREADS:
         raise RuntimeError(f"{_THREADS - len(taken)} of {_THREADS} threads got no answer")
     ended = time.perf_counter_ns() - begin
-    time.sleep(2 * _SLOW_S)  # a refresh in the background ends, and counts
+    if rule == "ahead":
+        time.sleep(2 * _SLOW_S)  # a refresh in the background ends, and counts
     return {"ns": ended, "computed": len(_computed), "waited": sum(each >= _SLOW_S for each in taken)}
 
 
