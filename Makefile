@@ -13,6 +13,8 @@ PY := $(VENV)/bin/python
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 APT := DEBIAN_FRONTEND=noninteractive apt-get -qq
 APT_INSTALL := $(APT) install --yes --no-install-recommends
+# Two at a time, for two cores; the cache of pytest is the first one's.
+ON_SERVER := $(PY) -m pytest -p no:cacheprovider
 ISOLATED := tests/site/test_scenarios.py tests/site/test_transactions.py
 INPUTS := pyproject.toml constraints.txt
 
@@ -23,11 +25,17 @@ serve: $(VENV)/.site ## Run the sample site. ARGS are passed on
 	@$(PY) sample_site/serve.py $(ARGS)
 
 test: lint mariadb chromium ## Run all tests: on SQLite everything, on PostgreSQL and MariaDB the site's, at two isolation levels
-	$(PY) -m pytest
-	$(PY) -m pytest tests/site --database postgresql
-	$(PY) -m pytest tests/site --database mariadb
-	$(PY) -m pytest $(ISOLATED) --database postgresql --isolation 'repeatable read'
-	$(PY) -m pytest $(ISOLATED) --database mariadb --isolation 'repeatable read'
+	@echo 'on SQLite; meanwhile on PostgreSQL and MariaDB, which is printed afterwards'; \
+	servers=$$(mktemp); \
+	{ failed=0; \
+	  $(ON_SERVER) tests/site --database postgresql || failed=1; \
+	  $(ON_SERVER) tests/site --database mariadb || failed=1; \
+	  $(ON_SERVER) $(ISOLATED) --database postgresql --isolation 'repeatable read' || failed=1; \
+	  $(ON_SERVER) $(ISOLATED) --database mariadb --isolation 'repeatable read' || failed=1; \
+	  exit $$failed; } >"$$servers" 2>&1 & lane=$$!; \
+	$(PY) -m pytest; sqlite=$$?; \
+	wait $$lane; lane=$$?; cat "$$servers"; rm -f "$$servers"; \
+	exit $$((sqlite || lane))
 
 lint: $(VENV)/.dev ## Run ruff, mypy and the import contracts
 	$(VENV)/bin/ruff check --quiet .
