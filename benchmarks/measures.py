@@ -17,7 +17,7 @@ _NUMBERS: Final = list(range(1, 9))
 # Numbers that no other measure asks for: the newspaper has 5,000 articles, its categories 4,600 slices of 20 rows.
 _FIRST_MISS: Final = 1_000
 _FIRST_WEIGHED: Final = 4_000
-_WEIGHED: Final = 300
+_WEIGHED: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,15 @@ class Effort:
     # Calls in a turn.
     hits: int
     misses: int
+    # Rounds of saves, each with every number of dependents.
+    saves: int
     # Rounds of what takes long by itself.
     few: int
     pages: int
 
 
-THOROUGH: Final = Effort(rounds=15, hits=100, misses=40, few=9, pages=150)
-QUICK: Final = Effort(rounds=7, hits=50, misses=25, few=4, pages=30)
+THOROUGH: Final = Effort(rounds=15, hits=100, misses=40, saves=21, few=9, pages=150)
+QUICK: Final = Effort(rounds=7, hits=50, misses=25, saves=9, few=4, pages=30)
 
 
 def reads(players: Sequence[Player], effort: Effort, figures: Figures) -> None:
@@ -78,7 +80,7 @@ def memory(players: Sequence[Player], _effort: Effort, figures: Figures) -> None
 
 def saves(players: Sequence[Player], effort: Effort, figures: Figures) -> None:
     """A save with few and with many entries that depend on its row; all numbers in each round, to compare them too."""
-    for _ in range(effort.rounds + 1):
+    for _ in range(effort.saves + 1):
         for dependents in DEPENDENTS:
             for player in whole(players):
                 figures.took(f"save, {dependents} dependents", player.name, player.do("save", dependents))

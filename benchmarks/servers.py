@@ -84,6 +84,7 @@ def _home(contender: Contender, number: int, redis: RedisServer, postgres: Postg
         "apps": contender.apps,
         "style": contender.style,
         "entries": contender.entries,
+        "dependents_read": contender.dependents_read,
         "redis": url,
         "policy": str(policy) if contender.policy else "",
         "settings": contender.settings(url),

@@ -20,6 +20,7 @@ USE_TZ = True
 
 BENCHMARK_STYLE = _given["style"]
 BENCHMARK_ENTRIES = _given["entries"]
+BENCHMARK_DEPENDENTS_READ = _given["dependents_read"]
 BENCHMARK_REDIS = _given["redis"]
 
 globals().update(_given["settings"])

@@ -18,8 +18,7 @@ __all__ = ["forget", "round_trips", "save", "transaction"]
 
 _SAVES: Final = 20
 _WARM_UP: Final = 5
-# So many dependents are read; the others are what a fill leaves behind, copied: the entry, and wherever it is a member.
-_READ: Final = 100
+# Not all dependents are read; the others are what a fill leaves behind, copied: the entry, and wherever it is a member.
 _PLANT = """
 local n, entry = tonumber(ARGV[1]), KEYS[1]
 for i = 1, n do redis.call('COPY', entry, entry .. ':' .. i) end
@@ -85,7 +84,7 @@ def _plant(article: Article, dependents: int) -> None:
     forget()
     style().read("get", article.pk)
     pks = Article.objects.filter(category_id=article.category_id).values_list("pk", flat=True)
-    read = min(dependents, _READ)
+    read = min(dependents, settings.BENCHMARK_DEPENDENTS_READ)
     for n in range(read - 1):
         list(pks[n : n + 1])
     known = set(_entries())
