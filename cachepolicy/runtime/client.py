@@ -29,6 +29,19 @@ def _defaults() -> dict[str, Any]:
     }
 
 
+def _bound(pool: Any) -> None:
+    """Sentinel makes pools of its own, and asks its sentinels by redis-py's defaults: a minute where they hang."""
+    manager = getattr(pool, "sentinel_manager", None)
+    if manager is None:
+        return
+    # Not the protocol, which its pools have settled already.
+    waits = {name: value for name, value in _defaults().items() if name not in {"protocol", *manager.connection_kwargs}}
+    pool.connection_kwargs.update(waits)
+    for sentinel in manager.sentinels:
+        own = {name: value for name, value in waits.items() if name not in (manager.sentinel_kwargs or {})}
+        sentinel.connection_pool.connection_kwargs.update(own)
+
+
 class Client(redis.Redis):
     """redis.Redis with defaults fit for a cache; what CACHEOPS_REDIS says itself wins."""
 
@@ -41,6 +54,7 @@ class Client(redis.Redis):
         if kwargs.get("connection_pool") is None:
             kwargs = {**_defaults(), **kwargs}
         super().__init__(*args, **kwargs)
+        _bound(self.connection_pool)
 
     @classmethod
     def from_url(cls, url: str, **kwargs: Any) -> Client:
@@ -65,6 +79,8 @@ class Client(redis.Redis):
         except redis.ResponseError as error:
             here.breaker.succeeded()
             raise redis.ConnectionError(f"Redis refused {args[0]}: {error}") from error
+        except redis.exceptions.MaxConnectionsError:
+            raise  # of our own pool: it says nothing of Redis
         except (redis.ConnectionError, redis.TimeoutError) as error:
             here.failed(error)
             raise
@@ -80,7 +96,13 @@ class Client(redis.Redis):
         from cachepolicy.runtime import switch  # imports this client's module
 
         switched_off = self.values([switch.NAME])[0]
-        reply = super().flushdb(asynchronous, **kwargs)
-        if switched_off is not None:
-            self.set(switch.NAME, switched_off)
-        return reply
+        if switched_off is None:
+            return super().flushdb(asynchronous, **kwargs)
+        # Together, or a connection that is cut between the two would switch everything on.
+        together = self.pipeline(transaction=True)
+        together.flushdb(asynchronous, **kwargs)
+        together.set(switch.NAME, switched_off)
+        try:
+            return together.execute()[0]
+        except redis.ResponseError as error:
+            raise redis.ConnectionError(f"Redis refused FLUSHDB: {error}") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import threading
 import types
 from collections.abc import Callable
 from datetime import timedelta
@@ -113,7 +112,8 @@ def _querysets(samples: list[Any]) -> list[Any]:
     querysets = []
     for sample in samples:
         model = _model_of(sample)
-        whole = model._default_manager.all()
+        # Not the default manager's, which may hide rows, or call the very function that is being built.
+        whole = model._base_manager.all()
         querysets.append(whole if isinstance(sample, (type, BaseManager)) else sample)
         for through in (field.remote_field.through for field in model._meta.many_to_many):
             if through._meta.auto_created:
@@ -159,7 +159,6 @@ class _Cached:
     ) -> None:
         self._function, self._keys = function, CallKeys(_supported(function), bound.ms)
         self._upstream, self._extra = upstream, extra
-        self._building = threading.Lock()
         self._cacheable: Callable[[_Call], Any] | None = None
 
         @functools.wraps(function)
@@ -187,10 +186,9 @@ class _Cached:
         return self.wrapper
 
     def _build(self) -> Callable[[_Call], Any]:
-        with self._building:
-            if self._cacheable is None:
-                body = functools.wraps(self._function)(lambda call: self._function(*call.args, **call.kwargs))
-                self._cacheable = self._upstream(body)
+        # Without a lock: two threads may both build it, and both are the same.
+        body = functools.wraps(self._function)(lambda call: self._function(*call.args, **call.kwargs))
+        self._cacheable = self._upstream(body)
         return self._cacheable
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call:

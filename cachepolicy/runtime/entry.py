@@ -18,7 +18,7 @@ from django.conf import settings
 
 __all__ = ["Entry", "Serializer", "Value", "pickled", "seal", "unseal"]
 
-_HEADER: Final = struct.Struct(">BHQQQ")
+_HEADER: Final = struct.Struct(">BIQQQ")
 _VERSION: Final = 1
 _MAC_BYTES: Final = 16
 _START: Final = _MAC_BYTES + _HEADER.size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any, Final
 
 import redis
@@ -72,9 +73,10 @@ def bounded_ms(timeout_s: float | None, longest_ms: int | None) -> int:
     if isinstance(timeout_s, Bound):
         return timeout_s.ms
     ceiling = conf.policies().max_staleness
-    limits = [longest_ms if longest_ms is not None else ceiling.value.ms if ceiling else None]
-    limits += [None if timeout_s is None else int(timeout_s * 1000)]
-    return min((limit for limit in limits if limit is not None), default=0)
+    limits: list[float | None] = [longest_ms if longest_ms is not None else ceiling.value.ms if ceiling else None]
+    limits += [None if timeout_s is None else timeout_s * 1000]
+    shortest = min((limit for limit in limits if limit is not None), default=0)
+    return int(shortest) if math.isfinite(shortest) else 0
 
 
 def _store(place: Place, data: Any, ms: int, computation: Computation) -> str:

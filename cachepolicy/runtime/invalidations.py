@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,7 +18,7 @@ from cacheops.sharding import get_prefix
 from cachepolicy import signals
 from cachepolicy.runtime import scripts
 from cachepolicy.runtime.conditions import digest
-from cachepolicy.runtime.journal import RETRY_MS
+from cachepolicy.runtime.journal import EVERYTHING, RETRY_MS
 from cachepolicy.runtime.link import Link, link
 
 __all__ = ["REPLACEMENTS", "batch", "delivered", "tables"]
@@ -29,6 +30,9 @@ class _Item(NamedTuple):
     prefix: str
     table: str
     fields: tuple[tuple[str, str], ...] | None
+
+
+_MOST_ROWS: Final = 50
 
 
 class _Batch:
@@ -90,16 +94,27 @@ def _take(items: list[_Item]) -> None:
 def _send(items: list[_Item]) -> None:
     client, here = redis_client, link(redis_client)
     for prefix in dict.fromkeys(item.prefix for item in items):
-        here_items = list(dict.fromkeys(item for item in items if item.prefix == prefix))
+        here_items = _few(list(dict.fromkeys(item for item in items if item.prefix == prefix)))
         try:
             _run(client, here, prefix, here_items)
             sent = True
-        except redis.RedisError:
+        except BaseException as error:
+            # Not only Redis': a time limit of the application's may strike while it is waited for.
             sent = False
             here.journal.add(prefix, dict.fromkeys(item.table for item in here_items))
             _replay_later(client, here)
+            if not isinstance(error, redis.RedisError):
+                raise
         for item in here_items:
             signals.invalidation.send_robust(sender=None, table=item.table, sent=sent, replayed=False)
+
+
+def _few(items: list[_Item]) -> list[_Item]:
+    """Many rows of a table are the whole table: by the row, 5 000 of them hold Redis up for everyone for 0.3 s."""
+    counts = Counter(item.table for item in items)
+    return list(
+        dict.fromkeys(item if counts[item.table] <= _MOST_ROWS else item._replace(fields=None) for item in items)
+    )
 
 
 def _run(client: Any, here: Link, prefix: str, items: list[_Item]) -> None:
@@ -121,10 +136,11 @@ def delivered(client: Any, here: Link) -> bool:
     if not journal.may_be_tried():
         return False
     try:
-        if journal.everything:
-            client.flushdb()
-            journal.told_everything()
         pending = journal.pending()
+        if EVERYTHING in pending:
+            client.flushdb()
+            journal.told(pending)
+            pending = {}
         for prefix in {prefix for prefix, _ in pending}:
             mine = {key: number for key, number in pending.items() if key[0] == prefix}
             _run(client, here, prefix, [_Item(prefix, table, None) for _, table in mine])
@@ -144,8 +160,10 @@ def _replay_later(client: Any, here: Link) -> None:
 
 def _replay(client: Any, here: Link) -> None:
     try:
-        while here.journal and link(client) is here:
+        while here.journal:
             time.sleep(RETRY_MS / 1000)
+            if link(client) is not here:
+                return  # another server's by now
             delivered(client, here)
     finally:
         here.journal.is_watched = False
@@ -165,12 +183,15 @@ class _Upstream:
     def flushdb() -> None:
         """invalidate_all(): a lost one is made up for as any other is."""
         here = link(redis_client)
+        pending = here.journal.pending()  # what is lost from here on may not be in what is emptied
         try:
             redis_client.flushdb()
-            here.journal.told_everything()
-        except redis.RedisError:
+            here.journal.told(pending)
+        except BaseException as error:
             here.journal.add_everything()
             _replay_later(redis_client, here)
+            if not isinstance(error, redis.RedisError):
+                raise
 
 
 def _invalidate_row(keys: list[str], args: list[str]) -> None:

@@ -12,9 +12,11 @@ from typing import Final
 
 from cachepolicy import clock
 
-__all__ = ["RETRY_MS", "Journal"]
+__all__ = ["EVERYTHING", "RETRY_MS", "Journal"]
 
 RETRY_MS: Final = 250
+# Stands for prefix and table where invalidate_all() was lost; no table is called so.
+EVERYTHING: Final = ("*", "*")
 
 
 class Journal:
@@ -24,14 +26,13 @@ class Journal:
         self._lock = threading.Lock()
         self._tables: dict[tuple[str, str], int] = {}
         self._number = 0
-        self.everything = False
         self.lost = self.replayed = 0
         self._next_try_ns = 0
         # Whether a thread replays in the background.
         self.is_watched = False
 
     def __bool__(self) -> bool:
-        return bool(self._tables) or self.everything
+        return bool(self._tables)
 
     def add(self, prefix: str, tables: Iterable[str]) -> None:
         """Note invalidations that were lost."""
@@ -43,9 +44,7 @@ class Journal:
 
     def add_everything(self) -> None:
         """Note that invalidate_all() was lost."""
-        with self._lock:
-            self.everything = True
-            self.lost += 1
+        self.add(*EVERYTHING[:1], EVERYTHING[1:])
 
     def may_be_tried(self) -> bool:
         """Whether to replay now: a Redis that refuses to be told is asked a few times a second, not at each read."""
@@ -74,10 +73,3 @@ class Journal:
                 if self._tables.get(key) == number:
                     del self._tables[key]
                     self.replayed += 1
-
-    def told_everything(self) -> None:
-        """Redis is empty now, so that nothing noted before matters."""
-        with self._lock:
-            self.replayed += len(self._tables) + self.everything
-            self._tables.clear()
-            self.everything = False

@@ -57,7 +57,9 @@ def link(client: Any) -> Link:
     """The link of a client's connections; a fork begins with one of its own."""
     pool = client.connection_pool
     found: Link | None = getattr(pool, _ATTRIBUTE, None)
-    if found is None or found.pid != os.getpid():
+    if found is None:
+        found = pool.__dict__.setdefault(_ATTRIBUTE, Link())
+    if found.pid != os.getpid():
         found = Link()
         setattr(pool, _ATTRIBUTE, found)
     return found

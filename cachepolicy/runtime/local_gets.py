@@ -10,6 +10,7 @@ import copy
 import datetime
 import decimal
 import functools
+import os
 import threading
 import uuid
 from collections import OrderedDict
@@ -99,6 +100,11 @@ class LocalGets:
         with self._lock:
             self._rows.clear()
 
+    def forked(self) -> None:
+        """A child begins with none: a thread that held the lock is not in it."""
+        self._lock = threading.Lock()
+        self._rows.clear()
+
     def forget(self, models: Iterable[type[Model]]) -> None:
         """Drop every row of these models' tables."""
         tables = {model._meta.db_table for model in models}
@@ -147,6 +153,7 @@ def install() -> None:
         return
     local_gets = LocalGets(conf.local_get_entries())
     cacheops.query._local_get_cache = local_gets
+    os.register_at_fork(after_in_child=local_gets.forked)
     QuerySet.get = _routed(QuerySet.get, local_gets)  # type: ignore[method-assign]
 
 

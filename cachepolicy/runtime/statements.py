@@ -261,6 +261,8 @@ def _set(tokens: list[Token], words: list[str]) -> Statement:
     calls = _unknown_calls(tokens)
     if words[:2] in (["set", "statement"], ["set", "password"]):
         return Statement(writes=True, tables=frozenset(everything), commits=True)
+    if "snapshot" in everything:
+        return Statement(unsettles=True, writes=True)  # another transaction's, which began nobody knows when
     if ISOLATION.isdisjoint(everything) and words[:2] != ["reset", "all"]:
         return Statement(writes=bool(calls), calls=calls)
     if not everything - ACCESS:

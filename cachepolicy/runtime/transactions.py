@@ -146,10 +146,10 @@ def _connected(connection: Any, **_: Any) -> None:
 
 
 def _forked() -> None:
-    """What a parent has queued or holds back is the parent's to send; its open transaction stays as dirty as it is."""
+    """What a parent has queued or holds back is the parent's to send; it may write to the session they share."""
     for connection in connections.all(initialized_only=True):
         state = state_of(connection)
-        state.queue, state.unserved, state.held = [], 0, None
+        state.queue, state.unserved, state.held, state.dirty = [], 0, None, True
 
 
 @functools.cache

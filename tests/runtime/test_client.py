@@ -18,6 +18,7 @@ import redis
 from cacheops.redis import redis_client
 from django.db.transaction import atomic, on_commit
 from news.models import Tag
+from redis.sentinel import Sentinel
 
 from cachepolicy import clock, signals
 from cachepolicy.consistency.recorder import Recorder
@@ -26,7 +27,7 @@ from cachepolicy.consistency.rig import Rig
 from cachepolicy.runtime import invalidations, switch
 from cachepolicy.runtime.breaker import WINDOW_MS
 from cachepolicy.runtime.client import TIMEOUT_S, Client
-from cachepolicy.runtime.journal import RETRY_MS
+from cachepolicy.runtime.journal import EVERYTHING, RETRY_MS
 from cachepolicy.runtime.link import Link, link
 
 
@@ -239,7 +240,7 @@ def test_a_lost_invalidate_all_is_made_up_for(stage: Rig, recorder: Recorder, un
     cached_name()
     with failing(stage):
         cacheops.invalidate_all()
-    assert here().journal.everything
+    assert EVERYTHING in here().journal.pending()
     assert [cached_name(), recorder.count("hit")] == ["Elections", 0]
     assert not here().journal
 
@@ -339,3 +340,19 @@ def test_a_policy_that_nothing_keeps_is_refused_at_the_first_read(tmp_path: Path
         'the settings of a cache policy are in force, but nothing keeps it: add "cachepolicy" to INSTALLED_APPS, '
         'after "cacheops"'
     )
+
+
+def test_sentinel_is_waited_for_no_longer_than_any_redis() -> None:
+    sentinel = Sentinel([("127.0.0.1", 1)], password="x")
+    client: Any = sentinel.master_for("cache", redis_class=Client)
+    for pool in (client.connection_pool, sentinel.sentinels[0].connection_pool):
+        options = pool.connection_kwargs
+        assert (options["socket_timeout"], options["socket_connect_timeout"]) == (TIMEOUT_S, TIMEOUT_S)
+        assert options["retry"]._retries == 0
+
+
+def test_what_sentinels_settings_say_wins() -> None:
+    sentinel = Sentinel([("127.0.0.1", 1)], sentinel_kwargs={"socket_timeout": 3.0}, socket_timeout=2.0)
+    client: Any = sentinel.master_for("cache", redis_class=Client)
+    assert client.connection_pool.connection_kwargs["socket_timeout"] == 2.0
+    assert sentinel.sentinels[0].connection_pool.connection_kwargs["socket_timeout"] == 3.0

@@ -146,3 +146,37 @@ def test_after_healing_nothing_of_another_row_is_lost(rig: Rig) -> None:
     rig.proxy.heal()
     clock.advance(WINDOW_MS + 1)
     assert read(3) == 1, "no invalidation was lost, so that what was stored still holds"
+
+
+def test_many_rows_are_the_whole_table_so_that_redis_is_not_held_up() -> None:
+    assert read(1) == 1
+    with invalidations.batch():
+        saved(*range(1_000, 1_050))
+    assert read(2) == 1, "fifty rows are told one by one"
+    with invalidations.batch():
+        saved(*range(1_000, 1_051))
+    assert read(3) == 3
+
+
+class TimeLimit(Exception):
+    """What an application may have strike anywhere."""
+
+
+def test_one_that_a_time_limit_has_cut_off_is_told_before_anything_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    def strike(*_: Any) -> None:
+        raise TimeLimit
+
+    assert read(1) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(invalidations, "_run", strike)
+        with pytest.raises(TimeLimit):
+            saved(1)
+    assert read(2) == 2
+
+
+def test_what_is_switched_off_stays_off_when_everything_is_invalidated() -> None:
+    client: Any = invalidations.redis_client
+    client.set("cachepolicy:off", b"news.Tag")
+    client.set("q:1", b"")
+    assert client.flushdb() is True
+    assert client.values(["cachepolicy:off", "q:1"]) == [b"news.Tag", None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cachepolicy import clock
-from cachepolicy.runtime.journal import RETRY_MS, Journal
+from cachepolicy.runtime.journal import EVERYTHING, RETRY_MS, Journal
 
 
 def test_a_table_lost_often_is_one_line_and_each_loss_is_counted() -> None:
@@ -33,13 +33,15 @@ def test_what_is_lost_again_while_it_is_told_stays() -> None:
     assert set(journal.pending()) == {("", "news_article")}
 
 
-def test_an_emptied_redis_needs_to_be_told_nothing() -> None:
+def test_an_emptied_redis_needs_to_be_told_nothing_of_before() -> None:
     journal = Journal()
     journal.add("", ["news_article"])
     journal.add_everything()
-    assert journal
-    journal.told_everything()
-    assert not journal
+    told = journal.pending()
+    assert EVERYTHING in told
+    journal.add("", ["news_tag"])
+    journal.told(told)
+    assert set(journal.pending()) == {("", "news_tag")}, "what was lost while it was emptied stays"
 
 
 def test_a_redis_that_refuses_is_asked_a_few_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
