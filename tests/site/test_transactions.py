@@ -18,7 +18,7 @@ from cachepolicy.consistency.faults import processes
 from cachepolicy.consistency.faults import transactions as faults
 from cachepolicy.runtime import births
 from cachepolicy.runtime.connection_state import state_of
-from cachepolicy.runtime.transactions import transaction_states
+from cachepolicy.runtime.transactions import _forked, transaction_states
 from tests.site.conftest import Unasked
 
 VENDOR = connection.vendor
@@ -613,3 +613,12 @@ def test_copy_invalidates_its_table_at_its_end(article: Article, told: list[str]
             copy.write_row(["Copied", "copied"])
             told.clear()
         assert told == ["news_tag"]
+
+
+def test_a_fork_distrusts_the_session_that_it_shares_with_its_parent(edition: int) -> None:
+    """The parent may write to it at any time, of which the child hears nothing."""
+    with transaction.atomic():
+        Article.objects.count()
+        _forked()
+        assert transaction_states["default"].is_dirty()
+    assert not transaction_states["default"].is_dirty()
