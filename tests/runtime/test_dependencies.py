@@ -58,6 +58,7 @@ MISSED: list[tuple[str, Any, set[str]]] = [
     ("no such rows joined", Author.objects.filter(articles__isnull=True), {ARTICLE}),
     ("no rows joined, by a column", Author.objects.filter(articles__author__isnull=True), {AUTHOR, ARTICLE}),
     ("letters that a collation confuses", Article.objects.filter(title="😀"), {ARTICLE}),
+    ("one of two, which it takes for both", Article.objects.filter(Q(pk=1) ^ Q(slug="a")), {ARTICLE}),
     ("one text in two cases", Article.objects.filter(title="a").filter(title="A"), {ARTICLE}),
 ]  # fmt: skip
 
@@ -75,6 +76,64 @@ def test_plain_cacheops_overlooks_it(queryset: Any, wholes: set[str]) -> None:
     except TypeError:
         return  # a filter that it cannot read at all
     assert any(not found.get(table) or {} not in found[table] for table in wholes)
+
+
+def _any_of(count: int) -> Q:
+    alternatives = Q()
+    for number in range(count):
+        alternatives |= Q(slug=f"s{number}", category_id=number)
+    return alternatives
+
+
+def _all_of(count: int) -> Q:
+    conditions = Q()
+    for number in range(count):
+        conditions &= Q(slug=f"s{number}") | Q(category_id=number)
+    return conditions
+
+
+SEVEN = list(range(7))
+TOO_MANY = {
+    "the negation of many alternatives": Article.objects.exclude(_any_of(40)),
+    "the negation of many conditions": Article.objects.exclude(_all_of(6)),
+    "many conditions": Article.objects.filter(_all_of(40)),
+    "lists": Article.objects.filter(pk__in=SEVEN, category__in=SEVEN, author__in=SEVEN),
+    "many alternatives": Article.objects.filter(_any_of(101)),
+    "a negation inside": Article.objects.filter(Q(pk=1) | ~_any_of(40)),
+    "a part of a union": Article.objects.order_by().filter(_any_of(60)).union(
+        Article.objects.order_by().filter(_any_of(101))
+    ),
+    "two parts of a union": Article.objects.order_by().filter(_any_of(60)).union(
+        Article.objects.order_by().filter(pk__in=SEVEN, category__in=SEVEN)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("queryset", TOO_MANY.values(), ids=list(TOO_MANY))
+def test_conditions_that_would_be_too_many_are_the_whole_table(queryset: Any) -> None:
+    assert dnfs(queryset) == {ARTICLE: WHOLE}
+
+
+@pytest.mark.parametrize("case", ["the negation of many alternatives", "many alternatives", "a negation inside"])
+def test_an_empty_result_of_too_many_conditions_depends_on_the_whole_table(case: str) -> None:
+    assert dnfs(TOO_MANY[case].filter(pk__in=[])) == {ARTICLE: WHOLE}
+
+
+@pytest.mark.parametrize(
+    ("queryset", "count"),
+    [
+        (Article.objects.filter(_any_of(100)), 100),
+        (Article.objects.filter(pk__in=SEVEN, category__in=SEVEN), 49),
+        (Article.objects.filter(~Q(~Q(pk__in=SEVEN))), 7),
+        (Article.objects.filter(pk=1).exclude(Q(category=1, author=2) | Q(category=2, author=3)), 1),
+        (Article.objects.filter(pk__in=SEVEN).exclude(slug__in=list("abcdefg")).exclude(title="x", body="y"), 7),
+        (Article.objects.filter(pk=1, slug__in=[str(number) for number in range(1000)]), 1),
+    ],
+)
+def test_conditions_that_are_not_too_many_say_which_rows_count(queryset: Any, count: int) -> None:
+    found = dnfs(queryset)[ARTICLE]
+    assert {} not in found
+    assert len(found) == count
 
 
 def test_values_that_are_expressions_depend_on_the_whole_table() -> None:
