@@ -95,6 +95,9 @@ def cached(
         if rule.depends_on.value:
             what = "`cached` would ignore what this rule depends on"
             raise _problem(rule.origin, f"functions.{rule.name}", what, "use `cached_as`, or remove `depends_on`")
+        if rule.lock.value:
+            remedy = "use `cached_as` with `depends_on`, or remove `lock`"
+            raise _problem(rule.lock.origin, f"functions.{rule.name}.lock", "`cached` has no lock", remedy)
         longest = rule.timeout.value
     bound = _bound_within(timeout, longest)
 

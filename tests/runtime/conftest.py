@@ -35,5 +35,6 @@ functions:
   by_rule: {depends_on: [news.Article, news.Tag], timeout: 20s}
   of_models: {depends_on: [news.Article, news.Tag]}
   timed: {timeout: 40s}
+  locked: {timeout: 40s, lock: true}
 """
     settings.CACHEPOLICY = parse_policies(text, "rules.yaml")

@@ -88,6 +88,11 @@ def test_what_cannot_be_cached_is_refused_where_it_is_decorated(
             "remove `depends_on`",
         ),
         (
+            lambda: cached("locked"),
+            "rules.yaml:11:32: functions.locked.lock: `cached` has no lock; use `cached_as` with `depends_on`, or "
+            "remove `lock`",
+        ),
+        (
             lambda: cached_as("news.Article"),
             "rules.yaml: functions: there is no rule `news.Article`; add it under `functions:`; for the model give the "
             "class, as in cached_as(Article)",
