@@ -198,7 +198,12 @@ VERSION: Final = Kind("1", _version, {"const": 1})
 
 _TIMEOUT: Final = Key("timeout", DURATION, "The promise: no cached read is older than this.")
 _OPS: Final = Key("ops", OPS_KIND, f"The reads that are cached: {', '.join(OPS)}.", "[]")
-_LOCK: Final = Key("lock", FLAG, "One reader fills an entry while the others wait for it.", "false")
+_LOCK: Final = Key(
+    "lock",
+    FLAG,
+    "One reader computes while the others wait for it; for 2 s, then one more does; for 10 s in all.",
+    "false",
+)
 _DB_AGNOSTIC: Final = Key("db_agnostic", FLAG, "Databases share entries; only for replicas of one database.", "false")
 _IMMUTABLE: Final = Key("immutable", FLAG, "The table never changes; the ORM refuses to write to it.", "false")
 _LOCAL_GET: Final = Key(

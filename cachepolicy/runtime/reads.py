@@ -26,11 +26,18 @@ from cachepolicy.runtime.link import Link, link
 
 __all__ = ["LOCK_MS", "REPLACEMENTS", "Place", "Reading"]
 
-# How long a reader may keep others waiting for what it computes, dead or alive.
-LOCK_MS: Final = 1_000
-_POLL_S: Final = 0.005
+# How long the lock of a reader lives if it neither stores nor fails; nobody waits longer in all.
+LOCK_MS: Final = 10_000
+# How long a reader waits for one holder, dead or slow, before it takes the lock over.
+_PATIENCE_S: Final = 2.0
+_POLL_S: Final = (0.005, 0.05)
 _SUM_DIGITS: Final = 40
 _UNLOCK: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
+_TAKE_OVER: Final = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return 1
+"""
 
 
 class Place(NamedTuple):
@@ -70,7 +77,8 @@ class Reading:
     def __enter__(self) -> Value | None:
         self._computation = births.begin(self._place.key)
         found = self._look()
-        if found is None and self._lock and self._computation.refusal is None:
+        # A reader that wants it fresh takes nobody's value, so that it waits for nobody.
+        if found is None and self._lock and self._computation.refusal is None and not is_fresh():
             found = self._wait()
         if found is None:
             _tell_read(self._place.key, None)
@@ -126,18 +134,42 @@ class Reading:
         return _within_bound(here, unseal(data[_SUM_DIGITS:], place.key, place.fingerprint()))
 
     def _wait(self) -> tuple[Entry, int] | None:
-        """Compute it alone, or let another reader; not for longer than LOCK_MS, in case that one died."""
-        lock_key, token = f"{self._place.key}:lock", scripts.random_text()
-        until = time.monotonic() + LOCK_MS / 1000
+        """Compute it under the lock, or wait for who does: for the value alone, never for the lock.
+
+        A holder that stores, is refused or raises releases the lock at once, and whoever waited computes at once if
+        there is no value then: on a table that is always written to, a reader waits for one computation. A holder may
+        be dead or slow, which nobody can tell: after 2 s one of its waiters takes the lock over and computes too, and
+        the rest wait for either. So a dead one costs 2 s, a computation of 3 s is made twice, and one of more than
+        10 s by everybody, for then nobody waits any longer.
+        """
+        lock_key, first = f"{self._place.key}:lock", scripts.random_text()
+        started = since = time.monotonic()
         try:
-            while not redis_client.set(lock_key, token, nx=True, px=LOCK_MS):
-                if time.monotonic() > until:
-                    return None
-                time.sleep(_POLL_S)
-                if (found := self._look()) is not None:
+            # What is taken over stays the same wait: `<first holder>:<holder>`.
+            token = f"{first}:{first}"
+            if redis_client.set(lock_key, token, nx=True, px=LOCK_MS):
+                self._token = token
+                return self._look()  # stored between the miss and the lock
+            waited_for = None
+            while True:
+                held = redis_client.values([lock_key])[0]
+                found = self._look()
+                now = time.monotonic()
+                if found is not None or held is None or self._computation.refusal is not None:
                     return found
-            self._token = token
-            return self._look()  # stored between the miss and the lock
+                if waited_for is not None and _first(held) != _first(waited_for):
+                    return None  # released without a value, and another's by now
+                if now - started >= LOCK_MS / 1000:
+                    return None
+                if held != waited_for:
+                    waited_for, since = held, now
+                elif now - since >= _PATIENCE_S:
+                    token = f"{_first(held)}:{first}"
+                    if redis_client.eval(_TAKE_OVER, 1, lock_key, held, token, LOCK_MS):
+                        self._token = token
+                        return self._look()
+                least, most = _POLL_S
+                time.sleep(min(max((now - started) / 10, least), most))
         except redis.RedisError:
             return None
 
@@ -146,6 +178,11 @@ class Reading:
             redis_client.eval(_UNLOCK, 1, f"{self._place.key}:lock", self._token)
         except redis.RedisError:
             return  # it goes by itself
+
+
+def _first(held: bytes) -> str:
+    """Of a lock: who took it when it was free."""
+    return held.decode().partition(":")[0]
 
 
 def _open(here: Link, prefix: str, tables: list[str]) -> bytes:

@@ -11,8 +11,9 @@ import pytest
 
 from cachepolicy import clock, signals
 from cachepolicy.consistency.rig import Rig
-from cachepolicy.runtime import invalidations
+from cachepolicy.runtime import invalidations, reads
 from cachepolicy.runtime.fills import cache_thing
+from cachepolicy.runtime.freshness import fresh
 from cachepolicy.runtime.link import link
 from cachepolicy.runtime.reads import LOCK_MS, Reading
 
@@ -234,7 +235,147 @@ def test_one_of_many_readers_computes_under_a_lock() -> None:
     assert computed == [1]
 
 
-def test_a_dead_holder_of_a_lock_is_not_waited_for_for_ever(rig: Rig) -> None:
+class Time:
+    """Stands in for the module `time` in reads: passes where a reader sleeps, and lets things happen meanwhile."""
+
+    def __init__(self, meanwhile: Callable[[], object] = int) -> None:
+        self.passed, self.meanwhile = 0.0, meanwhile
+
+    def monotonic(self) -> float:
+        return self.passed
+
+    def sleep(self, seconds: float) -> None:
+        self.passed += seconds
+        self.meanwhile()
+
+
+def _waits(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object] = int) -> Time:
+    stand_in = Time(meanwhile)
+    monkeypatch.setattr(reads, "time", stand_in)
+    return stand_in
+
+
+def test_readers_of_a_hot_table_do_not_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting, computing, together = threading.Semaphore(0), threading.Barrier(7), []
+
+    def reader() -> None:
+        with Reading("q:1", ARTICLE, "", lock=True) as found:
+            assert found is None
+            computing.wait(60)  # raises unless all seven compute at once
+            together.append(1)
+
+    class Signalling(Time):
+        waiters: set[int] = set()
+
+        def sleep(self, _seconds: float) -> None:
+            if threading.get_ident() not in self.waiters:
+                self.waiters.add(threading.get_ident())
+                waiting.release()
+            time.sleep(0.001)
+
+    monkeypatch.setattr(reads, "time", Signalling())
+    read(ARTICLE, 0, key="q:0")
+    threads = [threading.Thread(target=reader) for _ in range(7)]
+    with Reading("q:1", ARTICLE, "", lock=True):
+        for thread in threads:
+            thread.start()
+        for _ in threads:
+            assert waiting.acquire(timeout=60)
+        saved()
+        cache_thing("", "q:1", 1, ARTICLE, 60)
+    for thread in threads:
+        thread.join()
+    assert len(together) == 7
+
+
+@pytest.mark.parametrize("successor", [None, "another:another"])
+def test_who_waited_for_a_fill_that_was_refused_computes_at_once(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, successor: str | None
+) -> None:
+    client: Any = rig.client()
+    polls: list[int] = []
+
+    def refused() -> None:
+        polls.append(1)
+        if successor is None:
+            client.delete("q:1:lock")
+        else:
+            client.set("q:1:lock", successor)
+
+    _waits(monkeypatch, refused)
+    client.set("q:1:lock", "one:one")
+    with Reading("q:1", ARTICLE, "", lock=True) as found:
+        assert found is None
+    assert polls == [1]
+    assert client.get("q:1:lock") == (successor and successor.encode()), "another's lock is left alone"
+
+
+def test_who_waits_gets_what_the_holder_stores(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    client: Any = rig.client()
+
+    def stored() -> None:
+        read(ARTICLE, 1)
+        client.delete("q:1:lock")
+
+    _waits(monkeypatch, stored)
+    client.set("q:1:lock", "one:one")
+    with Reading("q:1", ARTICLE, "", lock=True) as found:
+        assert found is not None
+        assert found.value == 1
+
+
+def test_one_waiter_takes_over_from_a_dead_holder_and_the_rest_wait_for_it(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client: Any = rig.client()
+    client.set("q:1:lock", "dead:dead")
+    stand_in = _waits(monkeypatch)
+    with Reading("q:1", ARTICLE, "", lock=True) as found:
+        assert found is None
+        assert 2 <= stand_in.passed < 2.1
+        assert client.get("q:1:lock").startswith(b"dead:")
+        assert client.get("q:1:lock") != b"dead:dead"
+        assert client.pttl("q:1:lock") > 0
+        cache_thing("", "q:1", 1, ARTICLE, 60)
+    assert client.exists("q:1:lock") == 0
+
+
+def test_a_lock_that_was_taken_over_is_waited_for_again(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    client: Any = rig.client()
+    client.set("q:1:lock", "dead:dead")
+    taken: list[float] = []
+
+    def taken_over() -> None:
+        if stand_in.passed >= 1 and not taken:
+            taken.append(stand_in.passed)
+            client.set("q:1:lock", "dead:successor")
+
+    stand_in = _waits(monkeypatch, taken_over)
+    with Reading("q:1", ARTICLE, "", lock=True) as found:
+        assert found is None
+    assert stand_in.passed >= taken[0] + 2
+
+
+def test_nobody_waits_for_ever_however_often_a_lock_is_taken_over(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    client: Any = rig.client()
+    client.set("q:1:lock", "slow:0")
+    stand_in = _waits(monkeypatch, lambda: client.set("q:1:lock", f"slow:{stand_in.passed}"))
+    with Reading("q:1", ARTICLE, "", lock=True) as found:
+        assert found is None
+    assert LOCK_MS <= 1000 * stand_in.passed < LOCK_MS + 100
+    assert client.exists("q:1:lock") == 1, "it computes without the lock"
+
+
+def test_a_reader_that_wants_it_fresh_waits_for_nobody(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.client().set("q:1:lock", "one:one")
+    stand_in = _waits(monkeypatch)
+    with fresh(), Reading("q:1", ARTICLE, "", lock=True) as found:
+        assert found is None
+    assert stand_in.passed == 0
+
+
+def test_a_dead_holder_of_a_lock_is_not_waited_for_for_ever(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    _waits(monkeypatch)
     rig.client().set("q:1:lock", "of the dead", px=100 * LOCK_MS)
     with Reading("q:1", ARTICLE, "", lock=True) as found:
         assert found is None
