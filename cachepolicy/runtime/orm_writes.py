@@ -18,6 +18,7 @@ from cacheops.query import ManagerMixin, _old_objs
 from cacheops.utils import family_has_profile
 from django.db import DEFAULT_DB_ALIAS, connections, router
 from django.db.models import Model
+from django.db.models.manager import BaseManager
 from django.db.models.signals import post_save
 
 from cachepolicy import conf
@@ -33,7 +34,7 @@ Upstream = Callable[..., Any]
 # The model whose rows invalidated_update() sees to.
 _updating: ContextVar[type[Model] | None] = ContextVar("cachepolicy_invalidated_update", default=None)
 # What Collector sets to NULL is no update() of the application's.
-_collecting: ContextVar[bool] = ContextVar("cachepolicy_collector", default=False)
+_collecting: ContextVar[Any] = ContextVar("cachepolicy_collector", default=None)
 
 
 @contextmanager
@@ -139,11 +140,13 @@ def _do_update(upstream: Upstream) -> Upstream:
     """Model._do_update: save()'s UPDATE."""
 
     @functools.wraps(upstream)
-    def _do_update(self: Any, base_qs: Any, using: str, *args: Any, **kwargs: Any) -> Any:
+    def _do_update(self: Any, base_qs: Any, using: str, pk_val: Any, values: Any, update_fields: Any,
+                   *args: Any) -> Any:  # fmt: skip
         old = _old_objs.__dict__.get((type(self), self.pk))
         known = old is not None and not self._state.adding and not old.get_deferred_fields()
-        with accounted_if(known and _is_row_known(self, base_qs.model), base_qs.model):
-            updated = upstream(self, base_qs, using, *args, **kwargs)
+        known = known and _is_row_known(self, base_qs.model) and _is_row_written(self, old, update_fields)
+        with accounted_if(known, base_qs.model):
+            updated = upstream(self, base_qs, using, pk_val, values, update_fields, *args)
         _hold(using)
         return updated
 
@@ -168,7 +171,10 @@ def _delete_batch(upstream: Upstream) -> Upstream:
 
     @functools.wraps(upstream)
     def delete_batch(self: Any, *args: Any, **kwargs: Any) -> Any:
-        known = not self.model._meta.auto_created and _is_complete(self.model)
+        collector = _collecting.get()
+        known = collector is not None and not self.model._meta.auto_created and _is_complete(self.model)
+        # cacheops invalidates what the instance holds, which a deferred field is not part of.
+        known = known and not any(each.get_deferred_fields() for each in collector.data.get(self.model, ()))
         with accounted_if(known or writes_through.get() is self.model, self.model):
             return upstream(self, *args, **kwargs)
 
@@ -180,7 +186,7 @@ def _collector_delete(upstream: Upstream) -> Upstream:
 
     @functools.wraps(upstream)
     def delete(self: Any) -> Any:
-        token = _collecting.set(True)
+        token = _collecting.set(self)
         try:
             return upstream(self)
         finally:
@@ -222,7 +228,9 @@ def _invalidated_update(upstream: Upstream) -> Upstream:
 
     @functools.wraps(upstream)
     def invalidated_update(self: Any, **kwargs: Any) -> Any:
-        whole = not self.query.deferred_loading[0] and _is_complete(self.model)
+        # It reads the rows again by `objects`, which may hide what they have become.
+        sees_all = type(self.model.objects).get_queryset is BaseManager.get_queryset
+        whole = sees_all and not self.query.deferred_loading[0] and _is_complete(self.model)
         token = _updating.set(self.model if whole else None)
         self._for_write = True
         try:
@@ -239,7 +247,7 @@ def _update(upstream: Upstream) -> Upstream:
 
     @functools.wraps(upstream)
     def update(self: Any, **kwargs: Any) -> Any:
-        ignored = not _collecting.get() and _is_update_ignored(self.model)
+        ignored = _collecting.get() is None and _is_update_ignored(self.model)
         with accounted_if(ignored or _updating.get() is self.model, self.model):
             return upstream(self, **kwargs)
 
@@ -266,6 +274,17 @@ def _is_row_known(instance: Any, model: type[Model]) -> bool:
     return all(
         field.attname in values and not hasattr(values[field.attname], "resolve_expression")
         for field in model._meta.concrete_fields
+    )
+
+
+def _is_row_written(instance: Any, old: Any, update_fields: Any) -> bool:
+    """Whether the row will be as the instance is: of what is not written, the two hold the same."""
+    if update_fields is None:
+        return True
+    mine, before = instance.__dict__, old.__dict__
+    return all(
+        field.name in update_fields or field.attname in update_fields or mine[field.attname] == before[field.attname]
+        for field in instance._meta.concrete_fields
     )
 
 

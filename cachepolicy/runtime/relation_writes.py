@@ -55,7 +55,9 @@ def _told_of(upstream: Upstream) -> Upstream:
 def _listens_to(through: type[Model]) -> bool:
     uid = (through._meta.app_label, through._meta.model_name)
     hears = any(key == (uid, id(through)) for key, *_ in m2m_changed.receivers)
-    return hears and bool(cacheops_settings.CACHEOPS_ENABLED)
+    # Another receiver may write to the table as well, of which nobody hears.
+    is_alone = sum(map(len, m2m_changed._live_receivers(through))) == 1
+    return hears and is_alone and bool(cacheops_settings.CACHEOPS_ENABLED)
 
 
 def _raw_delete(upstream: Upstream) -> Upstream:

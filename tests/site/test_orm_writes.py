@@ -462,3 +462,34 @@ def _past_django(row: Article, value: str) -> None:
     cursor: Any = connection.create_cursor()  # type: ignore[attr-defined]
     cursor.execute("UPDATE news_article SET title = %s WHERE id = %s", [value, row.pk])
     cursor.close()
+
+
+def _slugs_of(category: Any) -> list[str]:
+    return sorted(Article.objects.filter(category=category).values_list("slug", flat=True))
+
+
+def test_a_field_that_is_not_written_is_not_where_the_instance_says(article: Article, other: Article) -> None:
+    before, elsewhere = article.category, Category.objects.nocache().exclude(pk=article.category_id)[0]  # type: ignore[attr-defined]
+    cached = Article.objects.filter(category=before, title="Renamed")
+    assert list(cached.all()) == []
+    article.category, article.title = elsewhere, "Renamed"
+    article.save(update_fields=["title"])
+    assert [row.pk for row in cached.all()] == [article.pk]
+
+
+@pytest.mark.parametrize(
+    "delete",
+    [
+        lambda pk: Article.objects.only("id").get(pk=pk).delete(),
+        lambda pk: Article.objects.only("id").filter(pk=pk).delete(),
+        lambda pk: Article.objects.defer("category").get(pk=pk).delete(),
+        lambda pk: Article.objects.get(pk=pk).delete(),
+    ],
+)
+def test_a_deleted_row_is_gone_from_what_was_filtered_by_a_deferred_field(
+    article: Article, delete: Callable[[Any], Any]
+) -> None:
+    category, slug = article.category, article.slug
+    assert slug in _slugs_of(category)
+    delete(article.pk)
+    assert slug not in _slugs_of(category)
