@@ -13,18 +13,17 @@ from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
 
-from cacheops.conf import settings as cacheops_settings
 from cacheops.query import ManagerMixin, _old_objs
-from cacheops.utils import family_has_profile
 from django.db import DEFAULT_DB_ALIAS, connections, router
 from django.db.models import Model
 from django.db.models.manager import BaseManager
 from django.db.models.signals import post_save
 
 from cachepolicy import conf
-from cachepolicy.runtime import invalidations, relation_writes
-from cachepolicy.runtime.accounting import accounted_if
+from cachepolicy.runtime import deletions, invalidations, relation_writes
+from cachepolicy.runtime.accounting import accounted_if, is_cacheops, is_complete, is_same
 from cachepolicy.runtime.connection_state import nothing_served, state_of
+from cachepolicy.runtime.deletions import collecting
 from cachepolicy.runtime.relation_writes import writes_through
 
 __all__ = ["REPLACEMENTS", "invalidates"]
@@ -33,8 +32,6 @@ Upstream = Callable[..., Any]
 
 # The model whose rows invalidated_update() sees to.
 _updating: ContextVar[type[Model] | None] = ContextVar("cachepolicy_invalidated_update", default=None)
-# What Collector sets to NULL is no update() of the application's.
-_collecting: ContextVar[Any] = ContextVar("cachepolicy_collector", default=None)
 
 
 @contextmanager
@@ -96,7 +93,7 @@ def _save_base(upstream: Upstream) -> Upstream:
     def save_base(self: Any, raw: Any = False, force_insert: Any = False, force_update: Any = False,
                   using: Any = None, update_fields: Any = None) -> Any:  # fmt: skip
         using = using or router.db_for_write(self.__class__, instance=self)
-        if not _is_cacheops(type(self)):
+        if not is_cacheops(type(self)):
             return upstream(self, raw, force_insert, force_update, using, update_fields)
         _listen()
         try:
@@ -166,35 +163,6 @@ def _do_insert(upstream: Upstream) -> Upstream:
     return _do_insert
 
 
-def _delete_batch(upstream: Upstream) -> Upstream:
-    """DeleteQuery.delete_batch: Collector's DELETE of instances it has at hand, each of which gets its signal."""
-
-    @functools.wraps(upstream)
-    def delete_batch(self: Any, *args: Any, **kwargs: Any) -> Any:
-        collector = _collecting.get()
-        known = collector is not None and not self.model._meta.auto_created and _is_complete(self.model)
-        # cacheops invalidates what the instance holds, which a deferred field is not part of.
-        known = known and not any(each.get_deferred_fields() for each in collector.data.get(self.model, ()))
-        with accounted_if(known or writes_through.get() is self.model, self.model):
-            return upstream(self, *args, **kwargs)
-
-    return delete_batch
-
-
-def _collector_delete(upstream: Upstream) -> Upstream:
-    """Collector.delete."""
-
-    @functools.wraps(upstream)
-    def delete(self: Any) -> Any:
-        token = _collecting.set(self)
-        try:
-            return upstream(self)
-        finally:
-            _collecting.reset(token)
-
-    return delete
-
-
 def _batched_insert(upstream: Upstream) -> Upstream:
     """QuerySet._batched_insert: bulk_create()'s INSERTs."""
 
@@ -230,7 +198,7 @@ def _invalidated_update(upstream: Upstream) -> Upstream:
     def invalidated_update(self: Any, **kwargs: Any) -> Any:
         # It reads the rows again by `objects`, which may hide what they have become.
         sees_all = type(self.model.objects).get_queryset is BaseManager.get_queryset
-        whole = sees_all and not self.query.deferred_loading[0] and _is_complete(self.model)
+        whole = sees_all and not self.query.deferred_loading[0] and is_complete(self.model)
         token = _updating.set(self.model if whole else None)
         self._for_write = True
         try:
@@ -247,28 +215,17 @@ def _update(upstream: Upstream) -> Upstream:
 
     @functools.wraps(upstream)
     def update(self: Any, **kwargs: Any) -> Any:
-        ignored = _collecting.get() is None and _is_update_ignored(self.model)
+        ignored = collecting.get() is None and _is_update_ignored(self.model)
         with accounted_if(ignored or _updating.get() is self.model, self.model):
             return upstream(self, **kwargs)
 
     return update
 
 
-def _is_cacheops(model: type[Model]) -> bool:
-    """Whether cacheops is on, and has its handlers on the model; it has none on those of migrations."""
-    return bool(cacheops_settings.CACHEOPS_ENABLED) and model.__module__ != "__fake__" and family_has_profile(model)
-
-
-def _is_complete(model: type[Model]) -> bool:
-    """Whether cacheops knows of a row all that stands in its table, and that table is the only one."""
-    meta = model._meta
-    return not meta.parents and not any(field.generated for field in meta.concrete_fields) and _is_cacheops(model)
-
-
 def _is_row_known(instance: Any, model: type[Model]) -> bool:
     """Whether an instance holds every value that the statement writes to its row."""
     cls = type(instance)
-    if cls._meta.auto_created or cls._meta.concrete_model is not model or not _is_complete(cls):
+    if cls._meta.auto_created or cls._meta.concrete_model is not model or not is_complete(cls):
         return False
     values = instance.__dict__
     return all(
@@ -283,7 +240,9 @@ def _is_row_written(instance: Any, old: Any, update_fields: Any) -> bool:
         return True
     mine, before = instance.__dict__, old.__dict__
     return all(
-        field.name in update_fields or field.attname in update_fields or mine[field.attname] == before[field.attname]
+        field.name in update_fields
+        or field.attname in update_fields
+        or is_same(mine[field.attname], before[field.attname])
         for field in instance._meta.concrete_fields
     )
 
@@ -300,11 +259,10 @@ REPLACEMENTS: Final = (
     ("django.db.models:Model", "save_base", _save_base),
     ("django.db.models:Model", "_do_update", _do_update),
     ("django.db.models:Model", "_do_insert", _do_insert),
-    ("django.db.models.sql.subqueries:DeleteQuery", "delete_batch", _delete_batch),
-    ("django.db.models.deletion:Collector", "delete", _collector_delete),
     ("django.db.models:QuerySet", "_batched_insert", _batched_insert),
     ("django.db.models:QuerySet", "bulk_create", _bulk_create),
     ("django.db.models:QuerySet", "invalidated_update", _invalidated_update),
     ("django.db.models:QuerySet", "update", _update),
+    *deletions.REPLACEMENTS,
     *relation_writes.REPLACEMENTS,
 )

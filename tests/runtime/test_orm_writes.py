@@ -158,6 +158,26 @@ every = Note._base_manager
 play(write, lambda: every.filter(text="0").count(), lambda: every.filter(text="1").count(),
      lambda: every.get(pk=note.pk).text)
 """,
+    "a manager that hides what the row becomes": """
+notes = [Note.objects.create(text="0") for _ in range(2)]
+every = Note._base_manager
+play(lambda: Note.objects.filter(pk=notes.pop().pk).invalidated_update(gone=True),
+     lambda: every.filter(gone=True).count(), lambda: every.filter(gone=False).count())
+""",
+    "a manager that hides the row that goes": """
+notes = [Note.objects.create(text="0", gone=True) for _ in range(2)]
+every = Note._base_manager
+play(lambda: Note(pk=notes.pop().pk).delete(), lambda: every.filter(text="0").count(),
+     lambda: every.filter(gone=True).count())
+""",
+    "the parent of a row of two tables, edited before its deletion": """
+cafes = [Cafe.objects.create(name="0", owner="0") for _ in range(2)]
+def write():
+    cafe = cafes.pop()
+    cafe.name = "1"
+    cafe.delete()
+play(write, lambda: Place.objects.filter(name="0").count(), lambda: Cafe.objects.filter(owner="0").count())
+""",
     "a number that the database rounds": """
 price = Price.objects.create(amount="1.00")
 import decimal

@@ -493,3 +493,148 @@ def test_a_deleted_row_is_gone_from_what_was_filtered_by_a_deferred_field(
     assert slug in _slugs_of(category)
     delete(article.pk)
     assert slug not in _slugs_of(category)
+
+
+def _moved_elsewhere(row: Article) -> Article:
+    """The article as it was before another process moved it."""
+    before = Article.objects.nocache().get(pk=row.pk)  # type: ignore[attr-defined]
+    Article.objects.filter(pk=row.pk).update(category=Category.objects.exclude(pk=row.category_id)[0])
+    return before
+
+
+def _edited(row: Article) -> Article:
+    row.category = Category.objects.exclude(pk=row.category_id)[0]
+    return row
+
+
+# What is at hand of the row, where it says less than the row, or something else.
+UNLIKE: dict[str, Callable[[Article], Article]] = {
+    "edited": _edited,
+    "older": _moved_elsewhere,
+    "made of its key": lambda row: Article(pk=row.pk),
+}
+
+
+@pytest.mark.parametrize("how", ["autocommit", "atomic()"])
+@pytest.mark.parametrize("unlike", UNLIKE)
+def test_a_deleted_row_was_what_it_was_in_the_database(article: Article, unlike: str, how: str) -> None:
+    instance, slug = UNLIKE[unlike](article), article.slug
+    category = Category.objects.get(articles__slug=slug)
+    assert slug in _slugs_of(category)
+    if how == "atomic()":
+        with transaction.atomic():
+            instance.delete()
+    else:
+        instance.delete()
+    assert slug not in _slugs_of(category)
+
+
+def test_a_row_that_a_handler_edits_before_its_deletion_is_gone(article: Article) -> None:
+    def handler(instance: Article, **_: Any) -> None:
+        _edited(instance)
+
+    category, slug = article.category, article.slug
+    assert slug in _slugs_of(category)
+    models.signals.pre_delete.connect(handler, sender=Article)
+    try:
+        Article.objects.filter(slug=slug).delete()
+    finally:
+        models.signals.pre_delete.disconnect(handler, sender=Article)
+    assert slug not in _slugs_of(category)
+
+
+def test_rows_that_a_deletion_has_fetched_itself_are_not_read_again(article: Article, other: Article) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        Article.objects.filter(pk=article.pk).delete()
+    assert len(_reads_of_articles(queries)) == 1
+    with CaptureQueriesContext(connection) as queries:
+        other.delete()
+    assert len(_reads_of_articles(queries)) == 1
+
+
+def _reads_of_articles(queries: CaptureQueriesContext) -> list[str]:
+    table = connection.ops.quote_name("news_article")
+    return [each["sql"] for each in queries if each["sql"].startswith("SELECT") and f"FROM {table}" in each["sql"]]
+
+
+def test_instances_that_are_given_are_deleted_row_by_row(article: Article, other: Article, unasked: Unasked) -> None:
+    Article.objects.bulk_create([new_article(article, f"new-{number}") for number in range(9)])
+    collector = Collector(using="default")
+    collector.collect(list(Article.objects.filter(slug__startswith="new-").nocache()))  # type: ignore[attr-defined]
+    Article.objects.get(pk=other.pk)
+    assert Article.objects.filter(slug="new-8").count() == 1
+    collector.delete()
+    with unasked(Article):
+        Article.objects.get(pk=other.pk)
+    assert Article.objects.filter(slug="new-8").count() == 0
+
+
+def test_a_deletion_collects_what_the_database_holds_not_the_cache(article: Article) -> None:
+    """An article that another program added to the category stands in its way, unless it is deleted with it."""
+    category = Category.objects.create(name="New", slug="new")
+    assert list(Category._base_manager.filter(pk=category.pk)) == [category]
+    assert list(Article._base_manager.filter(category__in=[category])) == []
+    with cacheops.no_invalidation:
+        Article.objects.filter(pk=article.pk).update(category=category)
+    with suppress(models.ProtectedError):
+        category.delete()
+        assert not Article.objects.filter(pk=article.pk).nocache().exists()  # type: ignore[attr-defined]
+
+
+def _links_of(tag: Tag) -> list[int]:
+    return sorted(Article.objects.filter(tags=tag).values_list("pk", flat=True))
+
+
+def test_a_link_that_another_handler_writes_is_read_anew(article: Article, tags: tuple[Tag, Tag]) -> None:
+    mine, not_mine = tags
+    article.tags.add(not_mine)
+
+    def handler(sender: Any, instance: Article, action: str, **_: Any) -> None:
+        if action == "post_add":
+            sender.objects.filter(article_id=instance.pk, tag_id=not_mine.pk).delete()
+
+    assert _links_of(not_mine) == [article.pk]
+    models.signals.m2m_changed.connect(handler, sender=Through)
+    try:
+        article.tags.add(mine)
+    finally:
+        models.signals.m2m_changed.disconnect(handler, sender=Through)
+    assert _links_of(not_mine) == []
+
+
+@pytest.mark.parametrize("handled", [False, True])
+def test_other_links_stay_cached_where_cacheops_handler_is_alone(
+    article: Article, other: Article, tags: tuple[Tag, Tag], handled: bool
+) -> None:
+    mine, not_mine = tags
+    other.tags.add(not_mine)
+    links = Article.objects.filter(tags=not_mine)
+
+    def handler(**_: Any) -> None:
+        pass
+
+    assert links.count() == 1
+    if handled:
+        models.signals.m2m_changed.connect(handler, sender=Through)
+    try:
+        article.tags.add(mine)
+    finally:
+        models.signals.m2m_changed.disconnect(handler, sender=Through)
+    with CaptureQueriesContext(connection) as queries:
+        assert links.all().count() == 1
+    assert len(queries) == handled
+
+
+def test_what_is_not_written_but_as_it_was_leaves_other_rows_cached(
+    article: Article, other: Article, unasked: Unasked
+) -> None:
+    Article.objects.get(pk=other.pk)
+    article.title, article.slug = "New", "not-written"
+    article.save(update_fields=["title"])
+    with pytest.raises(AssertionError), unasked(Article):
+        Article.objects.get(pk=other.pk)
+    article.slug = Article.objects.get(pk=article.pk).slug
+    article.title = "Newer"
+    article.save(update_fields=["title"])
+    with unasked(Article):
+        Article.objects.get(pk=other.pk)
