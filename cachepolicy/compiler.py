@@ -63,13 +63,6 @@ def unsupported(policies: PolicySet) -> list[Problem]:
     In every environment: what cannot be kept in production is a problem in CI already.
     """
     problems = []
-    for rule in policies.models.values():
-        if isinstance(rule, Off):
-            continue
-        if rule.near.value is not None:
-            what = "this version has no near cache yet"
-            remedy = "remove `near`; the rule is then served from Redis alone"
-            problems.append(Problem(rule.near.origin, f"models.{rule.pattern}.near", what, remedy, _UNSUPPORTED))
     for section, calls in policies.calls.items():
         for call in calls.values():
             if section != "functions":
@@ -77,5 +70,5 @@ def unsupported(policies: PolicySet) -> list[Problem]:
                 remedy = "remove the rule; cache the function behind it by `functions`"
                 problems.append(Problem(call.origin, f"{section}.{call.name}", what, remedy, _UNSUPPORTED))
     problems += [problem for overlaid in policies.overlaid.values() for problem in unsupported(overlaid)]
-    # A value of `defaults` is one problem, not one for each rule that has it.
+    # A rule of the base is one problem, not one for each environment that has it.
     return sorted({(problem.origin, problem.what): problem for problem in reversed(problems)}.values())

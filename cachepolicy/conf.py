@@ -11,7 +11,18 @@ from django.core.exceptions import ImproperlyConfigured
 from cachepolicy.policies.model import PolicySet
 from cachepolicy.policies.problems import Problem
 
-__all__ = ["loaded", "local_get_entries", "max_lag_ns", "policies", "problems", "pure_functions", "replaced"]
+__all__ = [
+    "compress_above",
+    "loaded",
+    "local_get_entries",
+    "max_lag_ns",
+    "near_bytes",
+    "near_entries",
+    "policies",
+    "problems",
+    "pure_functions",
+    "replaced",
+]
 
 
 def loaded() -> bool:
@@ -52,6 +63,24 @@ def local_get_entries() -> int:
     """CACHEPOLICY_LOCAL_GET_ENTRIES: how many rows local_get keeps in each process; default 10 000."""
     entries: int = getattr(settings, "CACHEPOLICY_LOCAL_GET_ENTRIES", 10_000)
     return entries
+
+
+def near_entries() -> int:
+    """CACHEPOLICY_NEAR_ENTRIES: how many values the near tier keeps in each process; default 10 000."""
+    entries: int = getattr(settings, "CACHEPOLICY_NEAR_ENTRIES", 10_000)
+    return entries
+
+
+def near_bytes() -> int:
+    """CACHEPOLICY_NEAR_BYTES: how much memory these may take in each process, estimated; default 64 MiB."""
+    size: int = getattr(settings, "CACHEPOLICY_NEAR_BYTES", 64 * 1024 * 1024)
+    return size
+
+
+def compress_above() -> int | None:
+    """CACHEPOLICY_COMPRESS_ABOVE: how many bytes a value may have before it is compressed in Redis; default never."""
+    size: int | None = getattr(settings, "CACHEPOLICY_COMPRESS_ABOVE", None)
+    return size
 
 
 def pure_functions() -> frozenset[str]:

@@ -14,7 +14,7 @@ version: 1
 max_staleness: 60s
 defaults: {timeout: 60s}
 models:
-  shop.article: {ops: all}
+  shop.article: {ops: all, near: 60s, refresh_ahead: 5s}
   shop.Category: {ops: [get], immutable: true, local_get: true, timeout: 1h}
   shop.Tag: {ops: []}
   shop.Headline: {ops: [get]}
@@ -22,7 +22,7 @@ models:
   shop.Cafe: off
   contenttypes.*: off
 functions:
-  stats: {depends_on: [shop.Article], timeout: 60s}
+  stats: {depends_on: [shop.Article], timeout: 60s, near: 60s, refresh_ahead: 59s}
 """
 NO_DOOR = (
     "settings.py: (cachepolicy.E022) cachepolicy is installed, but no policy is loaded\n"
@@ -401,17 +401,17 @@ models:
 
 
 def test_what_this_version_cannot_keep_is_a_system_check_and_stops_a_server(project: Project) -> None:
-    project.policies(rules("shop.Tag: {near: 1s}"))
+    project.policies(rules("shop.Tag: {}") + "views: {front: {}}\n")
     assert_errors(
         project,
-        "policies.yaml:4:20: (cachepolicy.E005) models.shop.Tag.near: this version has no near cache yet\n"
-        "\tHINT: remove `near`; the rule is then served from Redis alone",
+        "policies.yaml:5:9: (cachepolicy.E005) views.front: this version caches no views yet\n"
+        "\tHINT: remove the rule; cache the function behind it by `functions`",
     )
     served = project.serve("print('started')")
     assert served.err.endswith(
         "cachepolicy.exceptions.PolicyError: 1 problem in the cache policy:\n"
-        "  policies.yaml:4:20: models.shop.Tag.near: this version has no near cache yet; "
-        "remove `near`; the rule is then served from Redis alone\n"
+        "  policies.yaml:5:9: views.front: this version caches no views yet; "
+        "remove the rule; cache the function behind it by `functions`\n"
     )
     assert (served.code, served.out) == (1, "")
 

@@ -58,12 +58,12 @@ def test_a_faulty_file_exits_with_1_and_every_problem(capsys: pytest.CaptureFixt
 
 
 def test_what_this_version_cannot_keep_exits_with_1(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (files / "near.yaml").write_text("version: 1\nmodels: {a.B: {timeout: 9s, near: 1s}}\n", encoding="utf-8")
+    (files / "views.yaml").write_text("version: 1\nviews: {front: {timeout: 9s}}\n", encoding="utf-8")
     said = (
-        "near.yaml:2:35: models.a.B.near: this version has no near cache yet; "
-        "remove `near`; the rule is then served from Redis alone\n"
+        "views.yaml:2:9: views.front: this version caches no views yet; "
+        "remove the rule; cache the function behind it by `functions`\n"
     )
-    assert check(capsys, "near.yaml") == (1, said + "1 file checked: 1 problem\n")
+    assert check(capsys, "views.yaml") == (1, said + "1 file checked: 1 problem\n")
 
 
 def test_an_unreadable_file_exits_with_2_and_the_others_are_checked_all_the_same(

@@ -157,7 +157,8 @@ def yaml_of(rule: dict[str, Any]) -> str:
 @st.composite
 def written_policies(draw: st.DrawFn) -> Written:
     flags = {"lock": st.booleans(), "db_agnostic": st.booleans()}
-    defaults = draw(st.fixed_dictionaries({"timeout": timeouts}, optional={"ops": ops, **flags}))
+    ahead = {"near": timeouts, "refresh_ahead": timeouts}
+    defaults = draw(st.fixed_dictionaries({"timeout": timeouts}, optional={"ops": ops, **flags, **ahead}))
     optional = {"timeout": timeouts, "ops": ops, **flags, "immutable": st.booleans()}
     rules: dict[str, dict[str, Any] | None] = {}
     lines = []
@@ -166,6 +167,8 @@ def written_policies(draw: st.DrawFn) -> Written:
         if rule is not None and draw(st.booleans()):
             rule |= {"ops": draw(st.sampled_from(["all", "get", ["fetch", "get"]])), "immutable": True}
             rule["local_get"] = draw(st.booleans())
+        if rule is not None and rule.get("timeout", Duration(1)).ms > 1:
+            rule |= draw(st.fixed_dictionaries({}, optional={"near": st.just("1ms"), "refresh_ahead": st.just("1ms")}))
         rules[pattern.lower()] = rule
         lines.append(f"  {pattern!r}: {'off' if rule is None else yaml_of(rule)}")
     models = "models:\n" + "\n".join(lines) if lines else "models: {}"
@@ -251,11 +254,6 @@ def problems(text: str) -> list[tuple[str, str]]:
     ("rule", "problem"),
     [
         (
-            "models: {a.B: {timeout: 10s, near: 1s}}",
-            "policies.yaml:2:36: models.a.B.near: this version has no near cache yet; "
-            "remove `near`; the rule is then served from Redis alone",
-        ),
-        (
             "views: {front: {timeout: 10s}}",
             "policies.yaml:2:9: views.front: this version caches no views yet; "
             "remove the rule; cache the function behind it by `functions`",
@@ -266,7 +264,7 @@ def problems(text: str) -> list[tuple[str, str]]:
             "remove the rule; cache the function behind it by `functions`",
         ),
     ],
-    ids=["near", "view", "fragment"],
+    ids=["view", "fragment"],
 )
 def test_what_this_version_cannot_keep_is_said(rule: str, problem: str) -> None:
     assert problems(f"version: 1\n{rule}\n") == [(problem, "cachepolicy.E005")]
@@ -276,11 +274,12 @@ def test_what_this_version_can_keep_is_not_complained_of() -> None:
     text = """\
 version: 1
 models:
-  a.B: {timeout: 1s500ms, ops: all, lock: true, db_agnostic: true, update: ignore}
-  a.C: {timeout: 8760h, ops: get, immutable: true, local_get: true}
+  a.B: {timeout: 1s500ms, ops: all, lock: true, db_agnostic: true, near: 1s, refresh_ahead: 1s, update: ignore}
+  a.C: {timeout: 8760h, ops: get, immutable: true, local_get: true, near: 1h}
   a.*: off
 functions:
-  stats: {timeout: 999ms, depends_on: [a.B], lock: true}
+  stats: {timeout: 999ms, depends_on: [a.B], lock: true, near: 999ms, refresh_ahead: 998ms}
+  rates: {timeout: 1m, near: 1s, refresh_ahead: 9s}
 databases: {replica: {max_lag: 1ms}}
 views: {}
 fragments: {}
@@ -293,14 +292,13 @@ def test_all_that_cannot_be_kept_is_said_in_the_order_of_the_file() -> None:
 version: 1
 views: {front: {timeout: 10s}}
 models:
-  a.B: {timeout: 5ms, near: 1ms}
   a.C: {timeout: 5s}
-fragments: {side: {timeout: 6ms}}
+fragments: {side: {timeout: 6ms}, foot: {timeout: 6ms}}
 """
     assert [problem.partition(": this")[0] for problem, _ in problems(text)] == [
         "policies.yaml:2:9: views.front",
-        "policies.yaml:4:29: models.a.B.near",
-        "policies.yaml:6:13: fragments.side",
+        "policies.yaml:5:13: fragments.side",
+        "policies.yaml:5:35: fragments.foot",
     ]
 
 
@@ -309,13 +307,13 @@ def test_what_an_overlay_asks_for_is_said_whatever_environment_is_in_force() -> 
 version: 1
 models: {a.B: {timeout: 5s}}
 environments:
-  prod: {models: {a.B: {near: 1s}}}
+  prod: {fragments: {side: {timeout: 1s}}}
   test: {views: {front: {timeout: 1s}}}
 """
     said = [
         (
-            "policies.yaml:4:31: models.a.B.near: this version has no near cache yet; "
-            "remove `near`; the rule is then served from Redis alone",
+            "policies.yaml:4:22: fragments.side: this version caches no fragments yet; "
+            "remove the rule; cache the function behind it by `functions`",
             "cachepolicy.E005",
         ),
         (

@@ -121,12 +121,12 @@ def test_under_check_a_file_that_is_not_there_is_told_by_the_checks(directory: P
 
 
 def test_what_this_version_cannot_keep_is_refused_too(directory: Path) -> None:
-    (directory / "policies.yaml").write_text("version: 1\nmodels:\n  news.Article: {timeout: 1s500ms, near: 1s}\n")
+    (directory / "policies.yaml").write_text("version: 1\nviews:\n  front: {timeout: 1s500ms}\n")
     ran = _run(directory, "server.py", SETTINGS)
     assert ran.returncode == 1
     assert ran.stderr.rstrip().endswith(
-        "  policies.yaml:3:42: models.news.Article.near: this version has no near cache yet; "
-        "remove `near`; the rule is then served from Redis alone"
+        "  policies.yaml:3:3: views.front: this version caches no views yet; "
+        "remove the rule; cache the function behind it by `functions`"
     )
 
 

@@ -222,7 +222,8 @@ class _Reading:
     def _unknown_key(self, key: nodes.Scalar, path: str, allowed: Mapping[str, Any]) -> None:
         here = f"{path}.{_short(key.text)}" if path else _short(key.text)
         if key.text in schema.MODEL and allowed is not schema.MODEL:
-            what, remedy = f"`{key.text}` does not belong here", "write it in a model's rule"
+            also = " or a function's" if allowed is schema.PAGE and key.text in schema.FUNCTION else ""
+            what, remedy = f"`{key.text}` does not belong here", f"write it in a model's rule{also}"
         elif key.text in schema.PAGE and allowed is schema.MODEL:
             what, remedy = (
                 f"`{key.text}` does not belong here",

@@ -49,6 +49,7 @@ class ModelRule:
     immutable: Sourced[bool]
     local_get: Sourced[bool]
     near: Sourced[Duration | None]
+    refresh_ahead: Sourced[Duration | None]
     update: Sourced[str]
 
 
@@ -62,6 +63,8 @@ class CallRule:
     timeout: Sourced[Duration]
     depends_on: Sourced[tuple[str, ...]]
     lock: Sourced[bool]
+    near: Sourced[Duration | None]
+    refresh_ahead: Sourced[Duration | None]
     vary: Sourced[tuple[str, ...]]
 
 

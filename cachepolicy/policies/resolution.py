@@ -41,6 +41,7 @@ class _Resolution:
         self._faulty = {prefix for path in faulty for prefix in _prefixes(path)}
         self.problems: list[Problem] = []
         self._models: dict[str, Rule] = {}
+        self._bounds: dict[str, Given] = {}
         self._broken: set[str] = set()
 
     def result(self) -> PolicySet:
@@ -77,12 +78,13 @@ class _Resolution:
         return MappingProxyType({name: rule for name, rule in rules.items() if rule is not None})
 
     def _model_rule(self, entry: Entry) -> ModelRule | None:
+        values = {**self._layer.defaults, **entry.values}
+
         def effective(key: str, built_in: Any) -> Sourced[Any]:
-            return _sourced(entry.values.get(key) or self._layer.defaults.get(key), built_in)
+            return _sourced(values.get(key), built_in)
 
         def unread(key: str) -> bool:
-            given = entry.values.get(key) or self._layer.defaults.get(key)
-            return given is not None and given.value is None
+            return key in values and values[key].value is None
 
         timeout = self._timeout(entry)
         if timeout is None:
@@ -99,6 +101,7 @@ class _Resolution:
         if immutable.value:
             self._refuse_update(entry)
         bound = self._bounded(timeout, exempt=immutable.value or unread("immutable"))
+        self._bounds[entry.name.lower()] = bound
         return ModelRule(
             pattern=entry.name,
             origin=entry.origin,
@@ -108,7 +111,8 @@ class _Resolution:
             db_agnostic=effective("db_agnostic", False),
             immutable=immutable,
             local_get=local_get,
-            near=self._near(entry, bound),
+            near=self._near(entry, values.get("near"), bound),
+            refresh_ahead=self._refresh_ahead(entry, values.get("refresh_ahead"), bound),
             update=effective("update", UPDATES[0]),
         )
 
@@ -120,15 +124,27 @@ class _Resolution:
         what = "`update` says nothing of an immutable table: the ORM refuses update() there"
         self._problem(update.origin, update.path, what, "remove it; allow_writes() invalidates the whole table")
 
-    def _near(self, entry: Entry, bound: Given) -> Sourced[Duration | None]:
-        near = entry.values.get("near") or self._layer.defaults.get("near")
+    def _near(self, entry: Entry, near: Given | None, bound: Given) -> Sourced[Duration | None]:
         if near is None or near.value is None or near.value <= bound.value:
             return _sourced(near, None)
-        # A default, or the base's value under an overlay's shorter bound, was not written for this rule: it shrinks.
-        if "near" in entry.values and near.overlaid >= bound.overlaid:
+        if self._was_written_for(entry, near):
             what = f"`near` {near.value} is longer than the rule's timeout {bound.value}"
             self._problem(near.origin, near.path, what, "shorten it: a copy in memory keeps the same promise")
         return _sourced(bound, None)
+
+    def _refresh_ahead(self, entry: Entry, ahead: Given | None, bound: Given) -> Sourced[Duration | None]:
+        if ahead is None or ahead.value is None or ahead.value < bound.value:
+            return _sourced(ahead, None)
+        if self._was_written_for(entry, ahead):
+            what = f"`refresh_ahead` {ahead.value} is not shorter than the rule's timeout {bound.value}"
+            remedy = "shorten it: it says how long before the timeout a value is computed anew"
+            self._problem(ahead.origin, ahead.path, what, remedy)
+        half_ms = bound.value.ms // 2
+        return Sourced(Duration(half_ms) if half_ms else None, bound.origin)
+
+    def _was_written_for(self, entry: Entry, given: Given) -> bool:
+        """Whether a value that is too long is a mistake: a default, or the base's under an overlay, shrinks instead."""
+        return given in entry.values.values() and (given.overlaid or self._environment is None)
 
     def _timeout(self, entry: Entry) -> Given | None:
         given = entry.values.get("timeout") or self._layer.defaults.get("timeout")
@@ -146,19 +162,21 @@ class _Resolution:
         rules = [rule for label in labels if (rule := self._dependency(label, depends_on, models))]
         if rules and "timeout" not in entry.values:
             # As cacheops does for cached_as: the shortest promise among the tables it reads.
-            timeout = min((rule.timeout for rule in rules), key=lambda bound: bound.value)
+            bound = min((self._bounds[rule.pattern.lower()] for rule in rules), key=lambda bound: bound.value)
         elif (given := self._timeout(entry)) is not None:
             exempt = bool(rules) and all(rule.immutable.value for rule in rules)
-            timeout = _sourced(self._bounded(given, exempt=exempt), None)
+            bound = self._bounded(given, exempt=exempt)
         else:
             return None
         return CallRule(
             section=section,
             name=entry.name,
             origin=entry.origin,
-            timeout=timeout,
+            timeout=_sourced(bound, None),
             depends_on=_sourced(depends_on, ()),
             lock=_sourced(entry.values.get("lock"), False),
+            near=self._near(entry, entry.values.get("near"), bound),
+            refresh_ahead=self._refresh_ahead(entry, entry.values.get("refresh_ahead"), bound),
             vary=_sourced(entry.values.get("vary"), ()),
         )
 

@@ -210,6 +210,11 @@ _LOCAL_GET: Final = Key(
     "local_get", FLAG, "Simple gets are kept in the process's memory; needs `immutable: true`.", "false"
 )
 _NEAR: Final = Key("near", DURATION, "How long the process's memory may keep a copy; at most the timeout.")
+_REFRESH_AHEAD: Final = Key(
+    "refresh_ahead",
+    DURATION,
+    "This long before its timeout a value is computed anew in the background, while readers get the one there is.",
+)
 _UPDATE: Final = Key(
     "update",
     UPDATE,
@@ -220,10 +225,10 @@ _DEPENDS_ON: Final = Key("depends_on", LABELS, "The models whose writes invalida
 _VARY: Final = Key("vary", VARY_KIND, "What a page or fragment depends on beside its models.")
 _MAX_LAG: Final = Key("max_lag", DURATION, "How far a replica may lag behind: what is read there is that much older.")
 
-DEFAULTS: Final = {key.name: key for key in (_TIMEOUT, _OPS, _LOCK, _DB_AGNOSTIC, _NEAR, _UPDATE)}
+DEFAULTS: Final = {key.name: key for key in (_TIMEOUT, _OPS, _LOCK, _DB_AGNOSTIC, _NEAR, _REFRESH_AHEAD, _UPDATE)}
 MODEL: Final = {**DEFAULTS, **{key.name: key for key in (_IMMUTABLE, _LOCAL_GET)}}
-FUNCTION: Final = {key.name: key for key in (_DEPENDS_ON, _TIMEOUT, _LOCK)}
-PAGE: Final = {**FUNCTION, _VARY.name: _VARY}
+FUNCTION: Final = {key.name: key for key in (_DEPENDS_ON, _TIMEOUT, _LOCK, _NEAR, _REFRESH_AHEAD)}
+PAGE: Final = {key.name: key for key in (_DEPENDS_ON, _TIMEOUT, _LOCK, _VARY)}
 DATABASE: Final = {_MAX_LAG.name: _MAX_LAG}
 CALL_SECTIONS: Final = {"functions": FUNCTION, "views": PAGE, "fragments": PAGE}
 NAMED_SECTIONS: Final = {**CALL_SECTIONS, "databases": DATABASE}

@@ -191,14 +191,17 @@ def _model_values(rng: random.Random) -> Iterator[tuple[str, str]]:
     for key in ("lock", "db_agnostic"):
         if rng.random() < 0.2:
             yield key, rng.choice(("true", "false"))
-    if rng.random() < 0.1:
-        yield "near", "1ms"
+    for key in ("near", "refresh_ahead"):
+        if rng.random() < 0.1:
+            yield key, rng.choice(("1ms", "1ms", "1ms", _duration(rng, 60)))
 
 
 def _call_values(rng: random.Random, section: str) -> Iterator[tuple[str, str]]:
     if rng.random() < 0.3:
         yield "depends_on", f"[{rng.choice(_APPS)}.{rng.choice(_MODELS)}]"
     yield "timeout", _duration(rng, 60)
+    if section == "functions" and rng.random() < 0.2:
+        yield rng.choice(("near", "refresh_ahead")), "1ms"
     if section != "functions" and rng.random() < 0.5:
         yield "vary", rng.choice(("[language]", "[user, header:Accept]", "[]"))
 
@@ -342,7 +345,9 @@ def worst_cases() -> Iterable[tuple[str, bytes]]:
     rules += "".join(f"  b.m{number}: {{lock: true}}\n" for number in range(5))
     yield "1995 rules", f"version: 1\ndefaults: {{timeout: 1s}}\nmodels:\n{rules}".encode()
     yield "1995 rules without a timeout", f"version: 1\nmodels:\n{rules}".encode()
-    rules = "".join(f"  a.m{number}: {{ops: [get], lock: true, near: 1s}}\n" for number in range(630))
+    rules = "".join(
+        f"  a.m{number}: {{ops: [get], lock: true, near: 1s, refresh_ahead: 1s}}\n" for number in range(630)
+    )
     overlays = "environments: {a: {max_staleness: 2s}, b: {max_staleness: 3s}}\n"
     yield "630 rules thrice", f"version: 1\ndefaults: {{timeout: 9s}}\nmodels:\n{rules}{overlays}".encode()
     rules = "".join(f"  a.m{number}: {{}}\n" for number in range(117))

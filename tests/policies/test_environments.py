@@ -13,12 +13,12 @@ version: 1
 max_staleness: 60s
 defaults: {timeout: 40s, ops: [get], lock: true}
 models:
-  news.Article: {ops: [get, fetch], timeout: 30s, near: 10s}
+  news.Article: {ops: [get, fetch], timeout: 30s, near: 10s, refresh_ahead: 5s}
   news.Country: {ops: all, immutable: true, local_get: true, timeout: 1h}
   news.Tag: {}
   auth.*: off
 functions:
-  stats: {depends_on: [news.Article], timeout: 20s}
+  stats: {depends_on: [news.Article], timeout: 20s, near: 3s, refresh_ahead: 2s}
   names: {depends_on: [news.Country], timeout: 2h}
 """
 
@@ -125,6 +125,9 @@ def test_the_ceiling_of_an_overlay_shortens_what_the_base_promises() -> None:
         "names": "2h f:11:48",
     }
     assert _shown(_rule(policies, "news.Article").near) == "2s f:15:20"
+    assert _shown(_rule(policies, "news.Article").refresh_ahead) == "1s f:15:20"
+    assert _shown(policies.functions["stats"].near) == "2s f:15:20"
+    assert _shown(policies.functions["stats"].refresh_ahead) == "1s f:15:20"
     assert _shown(policies.max_staleness) == "2s f:15:20"
 
 
@@ -163,6 +166,25 @@ def test_an_overlay_that_makes_a_table_mutable_shortens_its_timeout() -> None:
     assert country is not None
     assert (str(country.timeout.value), country.timeout.origin.line) == ("1m", 2)
     assert str(policies.functions["names"].timeout.value) == "1m"
+
+
+def test_an_overlay_that_makes_a_table_mutable_shortens_what_its_timeout_allowed() -> None:
+    base = (
+        "version: 1\nmax_staleness: 1m\n"
+        "models: {a.A: {immutable: true, timeout: 1h, near: 10m, refresh_ahead: 5m}}\n"
+        "functions: {f: {depends_on: [a.A], near: 10m, refresh_ahead: 5m}}\n"
+    )
+    policies = _chosen("    models: {a.A: {immutable: false}}\n", base)
+    for rule in (_rule(policies, "a.A"), policies.functions["f"]):
+        assert (str(rule.near.value), str(rule.refresh_ahead.value)) == ("1m", "30s")
+
+
+def test_an_overlay_that_shortens_a_table_shortens_what_a_function_of_it_asks_for() -> None:
+    base = (
+        "version: 1\nmodels: {a.A: {timeout: 10s}}\nfunctions: {f: {depends_on: [a.A], near: 10s, refresh_ahead: 9s}}\n"
+    )
+    rule = _chosen("    models: {a.A: {timeout: 4s}}\n", base).functions["f"]
+    assert (_shown(rule.near), _shown(rule.refresh_ahead)) == ("4s f:7:29", "2s f:7:29")
 
 
 def test_an_overlay_that_ends_the_exemption_may_not_promise_longer_itself() -> None:

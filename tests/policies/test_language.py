@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ models:
   news.Category: {ops: [get], near: 1s, timeout: 60s}           # a near cache, for a table that does change
   "news.*":      {ops: [get, count]}
   auth.*:        off
-functions:  {article_stats: {depends_on: [news.Article], timeout: 60s}}
+functions:  {article_stats: {depends_on: [news.Article], timeout: 60s, near: 2s, refresh_ahead: 10s}}
 views:      {front_page: {depends_on: [news.Article], timeout: 30s, vary: [language]}}
 fragments:  {sidebar: {depends_on: [news.Category], vary: ["header:Accept", user]}}
 databases:  {replica: {max_lag: 5s}}                           # what is read there is that much older
@@ -65,6 +66,7 @@ def test_every_value_has_the_place_that_gave_it() -> None:
         "immutable": "False built in",
         "local_get": "False built in",
         "near": "None built in",
+        "refresh_ahead": "None built in",
         "update": "invalidate built in",
     }
     assert _shown(_rule(policies, "news.Country")) == {
@@ -75,6 +77,7 @@ def test_every_value_has_the_place_that_gave_it() -> None:
         "immutable": "True f:6:40",
         "local_get": "True f:6:57",
         "near": "None built in",
+        "refresh_ahead": "None built in",
         "update": "invalidate built in",
     }
     assert _shown(_rule(policies, "news.Category"))["near"] == "1s f:7:37"
@@ -110,9 +113,13 @@ def test_calls_carry_what_they_depend_on() -> None:
         "timeout": "1m f:10:67",
         "depends_on": "('news.Article',) f:10:42",
         "lock": "False built in",
+        "near": "2s f:10:78",
+        "refresh_ahead": "10s f:10:97",
         "vary": "() built in",
     }
-    assert _shown(policies.calls["views"]["front_page"])["vary"] == "('language',) f:11:75"
+    front_page = _shown(policies.calls["views"]["front_page"])
+    assert front_page["vary"] == "('language',) f:11:75"
+    assert (front_page["near"], front_page["refresh_ahead"]) == ("None built in", "None built in")
     assert policies.calls["fragments"]["sidebar"].vary.value == ("header:Accept", "user")
 
 
@@ -156,7 +163,7 @@ def test_ops_in_every_form() -> None:
 
 
 def test_a_rule_of_defaults_alone_is_empty_braces() -> None:
-    defaults = "{timeout: 1s, lock: true, db_agnostic: true, near: 1s, update: ignore, ops: all}"
+    defaults = "{timeout: 1s, lock: true, db_agnostic: true, near: 1s, refresh_ahead: 1ms, update: ignore, ops: all}"
     text = f"version: 1\ndefaults: {defaults}\nmodels: {{a.A: {{}}}}"
     assert {name: shown.split()[0] for name, shown in _shown(_rule(_parse(text), "a.A")).items()} == {
         "timeout": "1s",
@@ -166,6 +173,7 @@ def test_a_rule_of_defaults_alone_is_empty_braces() -> None:
         "immutable": "False",
         "local_get": "False",
         "near": "1s",
+        "refresh_ahead": "1ms",
         "update": "ignore",
     }
 
@@ -198,6 +206,74 @@ def test_a_near_cache_by_default_is_never_longer_than_the_timeout() -> None:
     text = "version: 1\ndefaults: {timeout: 5s, near: 2s}\nmodels: {a.A: {timeout: 1s}, a.B: {}}"
     assert _shown(_rule(_parse(text), "a.A"))["near"] == "1s f:3:25"
     assert _shown(_rule(_parse(text), "a.B"))["near"] == "2s f:2:31"
+
+
+def test_a_default_that_refreshes_before_a_value_is_served_is_half_of_the_timeout() -> None:
+    text = (
+        "version: 1\ndefaults: {timeout: 5s, refresh_ahead: 1s}\n"
+        "models: {a.A: {timeout: 1s}, a.B: {}, a.C: {timeout: 1001ms}, a.D: {timeout: 1ms}}"
+    )
+    assert {label: _shown(_rule(_parse(text), label))["refresh_ahead"] for label in ("a.A", "a.B", "a.C", "a.D")} == {
+        "a.A": "500ms f:3:25",
+        "a.B": "1s f:2:40",
+        "a.C": "1s f:2:40",
+        "a.D": "None f:3:78",
+    }
+
+
+def test_near_may_be_as_long_as_the_timeout_and_refresh_ahead_all_but_as_long() -> None:
+    text = (
+        "version: 1\nmodels: {a.A: {timeout: 1s, near: 1s, refresh_ahead: 999ms}}\n"
+        "functions: {f: {depends_on: [a.A], near: 1000ms, refresh_ahead: 999ms}}"
+    )
+    for rule in (_rule(_parse(text), "a.A"), _parse(text).functions["f"]):
+        assert (rule.near.value, rule.refresh_ahead.value) == (Duration(1_000), Duration(999))
+
+
+def test_a_function_takes_neither_from_the_defaults_nor_from_its_models() -> None:
+    text = (
+        "version: 1\ndefaults: {timeout: 5s, near: 2s, refresh_ahead: 1s}\n"
+        "models: {a.A: {}}\nfunctions: {f: {depends_on: [a.A]}, g: {}}"
+    )
+    for rule in _parse(text).functions.values():
+        assert (rule.near.value, rule.refresh_ahead.value) == (None, None)
+
+
+def test_an_immutable_table_of_local_gets_may_have_both() -> None:
+    rule = "{timeout: 1h, ops: all, immutable: true, local_get: true, near: 1h, refresh_ahead: 1m}"
+    found = _rule(_parse(f"version: 1\nmodels: {{a.A: {rule}}}"), "a.A")
+    assert (str(found.near.value), str(found.refresh_ahead.value)) == ("1h", "1m")
+
+
+# Durations so few that they meet; what an overlay or a shorter rule leaves of them is what counts.
+longer, shorter = st.sampled_from(["2s", "3s", "9s"]), st.sampled_from(["1ms", "2ms", "1s", "2s"])
+timings = st.fixed_dictionaries({}, optional={"timeout": longer, "near": shorter, "refresh_ahead": shorter})
+shortened = st.fixed_dictionaries({}, optional={"timeout": shorter, "immutable": st.booleans()})
+
+
+@st.composite
+def timed_policies(draw: st.DrawFn) -> str:
+    defaults = {"timeout": "9s", "near": draw(longer), "refresh_ahead": draw(longer)}
+    models = {label: {**draw(timings), "immutable": draw(st.booleans())} for label in ("a.A", "a.B")}
+    functions = {"f": {"depends_on": ["a.A", "a.B"], **draw(timings)}, "g": draw(timings)}
+    overlay = st.fixed_dictionaries(
+        {"models": st.fixed_dictionaries({"a.A": shortened})},
+        optional={"max_staleness": shorter, "defaults": timings},
+    )
+    sections = {"defaults": defaults, "models": models, "functions": functions}
+    return json.dumps({"version": 1, **sections, "environments": {"test": draw(overlay)}})
+
+
+@given(timed_policies())
+def test_near_never_outlasts_a_timeout_and_refresh_ahead_is_always_shorter(text: str) -> None:
+    try:
+        policies = _parse(text)
+    except PolicyError:
+        return
+    for layer in (policies, *policies.overlaid.values()):
+        for rule in (_rule(layer, "a.A"), _rule(layer, "a.B"), *layer.functions.values()):
+            assert rule.near.value is None or rule.near.value <= rule.timeout.value
+            assert rule.refresh_ahead.value is None or 1 <= rule.refresh_ahead.value.ms < rule.timeout.value.ms
 
 
 @pytest.mark.parametrize("timeout", ["1h", "8760h"])
