@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 import redis
@@ -11,6 +12,7 @@ from redis.backoff import NoBackoff
 from redis.client import NEVER_DECODE
 from redis.retry import Retry
 
+from cachepolicy.runtime.exchange import exchange, idle_connection
 from cachepolicy.runtime.link import link
 
 __all__ = ["TIMEOUT_S", "Client"]
@@ -68,11 +70,29 @@ class Client(redis.Redis):
         database on these two alone. After a failure nothing is sent for a window, so that an outage does not cost a
         timeout per command.
         """
+        return self._answer(super().execute_command, args, options)
+
+    def ask(self, *words: bytes | str | int) -> Any:
+        """The reply to a command as bytes, even where CACHEOPS_REDIS says to decode; raises as execute_command does."""
+        return self._answer(self._ask, words, {})
+
+    def values(self, keys: list[str]) -> list[bytes | None]:
+        """The values of keys as bytes."""
+        return cast("list[bytes | None]", self.ask("MGET", *keys))
+
+    def _ask(self, *words: bytes | str | int) -> Any:
+        pool = self.connection_pool
+        connection = idle_connection(pool)
+        if connection is None:
+            return cast(Any, super()).execute_command(*words, **{NEVER_DECODE: True})
+        return exchange(pool, connection, words)
+
+    def _answer(self, send: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         here = link(self)
         if not here.breaker.allows():
             raise redis.ConnectionError("Redis could not be reached a moment ago")
         try:
-            reply = cast(Any, super()).execute_command(*args, **options)
+            reply = send(*args, **options)
         except redis.exceptions.NoScriptError:
             here.breaker.succeeded()
             raise  # redis-py loads the script and calls again
@@ -86,10 +106,6 @@ class Client(redis.Redis):
             raise
         here.breaker.succeeded()
         return reply
-
-    def values(self, keys: list[str]) -> list[bytes | None]:
-        """The values of keys as bytes, even where CACHEOPS_REDIS says to decode them."""
-        return cast("list[bytes | None]", self.execute_command("MGET", *keys, **{NEVER_DECODE: True}))
 
     def flushdb(self, asynchronous: bool = False, **kwargs: Any) -> Any:
         """Empty the database but for the off switch: what was switched off stays off."""

@@ -9,7 +9,6 @@ import os
 from typing import Any, Final
 
 import redis
-from redis.client import NEVER_DECODE
 
 from cachepolicy import clock
 from cachepolicy.runtime.breaker import Breaker
@@ -39,10 +38,10 @@ class Link:
         arguments = [len(keys), *keys, clock.redis_shift_us(), *args]
         sent_ns = clock.now_ns()
         try:
-            reply = client.execute_command("EVALSHA", _sha(text), *arguments, **{NEVER_DECODE: True})
+            reply = client.ask("EVALSHA", _sha(text), *arguments)
         except redis.exceptions.NoScriptError:
             sent_ns = clock.now_ns()
-            reply = client.execute_command("EVAL", text, *arguments, **{NEVER_DECODE: True})
+            reply = client.ask("EVAL", text, *arguments)
         time_us = reply[1] if isinstance(reply, list) else reply
         self.clock.observe(sent_ns, clock.now_ns(), int(time_us), anew=anew)
         return reply

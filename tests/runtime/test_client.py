@@ -24,7 +24,7 @@ from cachepolicy import clock, signals
 from cachepolicy.consistency.recorder import Recorder
 from cachepolicy.consistency.redis_server import RedisServer
 from cachepolicy.consistency.rig import Rig
-from cachepolicy.runtime import invalidations, switch
+from cachepolicy.runtime import client, invalidations, switch
 from cachepolicy.runtime.breaker import WINDOW_MS
 from cachepolicy.runtime.client import TIMEOUT_S, Client
 from cachepolicy.runtime.journal import EVERYTHING, RETRY_MS
@@ -140,6 +140,8 @@ def test_a_hung_redis_costs_one_timeout_per_window(stage: Rig, monkeypatch: pyte
     monkeypatch.setattr(
         redis.Redis, "execute_command", lambda *args, **kw: sent.append(args[1]) or upstream(*args, **kw)
     )
+    exchange = client.exchange
+    monkeypatch.setattr(client, "exchange", lambda *args: sent.append("exchange") or exchange(*args))
     here().breaker.succeeded()
     stage.proxy.swallow()
     for window in (1, 2):

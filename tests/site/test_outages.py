@@ -24,6 +24,7 @@ import cachepolicy
 from cachepolicy import clock, signals
 from cachepolicy.consistency.faults import server
 from cachepolicy.consistency.rig import Rig
+from cachepolicy.runtime import client
 from cachepolicy.runtime.breaker import WINDOW_MS
 from cachepolicy.runtime.link import link
 
@@ -50,6 +51,7 @@ class Sockets:
         connections: Any = redis.connection.AbstractConnection
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(redis.Redis, "execute_command", self._sending(redis.Redis.execute_command))
+            patch.setattr(client, "exchange", self._sending(client.exchange))
             for name in ("connect_check_health", "read_response", "send_packed_command"):
                 patch.setattr(connections, name, self._waiting(getattr(connections, name)))
             yield
