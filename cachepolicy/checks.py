@@ -47,7 +47,7 @@ def setup_problems() -> list[Problem]:
     if not conf.loaded():
         message = "cachepolicy is installed, but no policy is loaded"
         return [Problem(Origin("settings.py"), "", message, f"add to settings.py: {DOOR}", "cachepolicy.E022")]
-    return [*cacheops_problems(), *_by_hand(conf.policies())]
+    return [*cacheops_problems(), *_by_hand(conf.policies()), *_sizes()]
 
 
 def check_server(databases: Sequence[str] | None = None, **_: Any) -> list[checks.CheckMessage]:
@@ -92,6 +92,14 @@ def _by_hand(policies: PolicySet) -> Iterator[Problem]:
             remedy += "; `manage.py cachepolicy init -` prints the rules that mean the same"
         what = f"{name} is set by hand, beside {policies.file}"
         yield Problem(Origin(f"settings.{name}"), "", what, remedy, "cachepolicy.E023")
+
+
+def _sizes() -> Iterator[Problem]:
+    for setting in (conf.local_get_entries, conf.near_bytes, conf.near_entries):
+        size, name = setting(), f"CACHEPOLICY_{setting.__name__.upper()}"
+        if type(size) is not int or size < 1:
+            what = f"{name} is {size!r}, which is no whole number above zero"
+            yield Problem(Origin(f"settings.{name}"), "", what, "write one, or remove the setting", "cachepolicy.E026")
 
 
 def by_hand() -> dict[str, Any]:

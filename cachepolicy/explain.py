@@ -32,10 +32,10 @@ class Row:
 
     `immutable` says whether the ORM refuses writes: for a proxy the rule of the model that has the table decides.
 
-    `as_json` has exactly these keys: label, rule, ops, timeout_ms, immutable, local_get, near, near_ms, lock,
-    db_agnostic, update and origin. `near` is its duration as text and `near_ms` in milliseconds. Null stands for what
-    there is not: rule and origin where no rule matches, timeout_ms and update there and with `off`, near where there
-    is none.
+    `as_json` has exactly these keys: label, rule, ops, timeout_ms, immutable, local_get, near, near_ms,
+    refresh_ahead, refresh_ahead_ms, lock, db_agnostic, update and origin. `near` is its duration as text and `near_ms`
+    in milliseconds; so is `refresh_ahead`. Null stands for what there is not: rule and origin where no rule matches,
+    timeout_ms and update there and with `off`, near and refresh_ahead where there is none.
     """
 
     label: str
@@ -45,6 +45,7 @@ class Row:
     immutable: bool
     local_get: bool
     near: Duration | None
+    refresh_ahead: Duration | None
     lock: bool
     db_agnostic: bool
     update: str | None
@@ -61,6 +62,8 @@ class Row:
             "local_get": self.local_get,
             "near": str(self.near) if self.near else None,
             "near_ms": self.near.ms if self.near else None,
+            "refresh_ahead": str(self.refresh_ahead) if self.refresh_ahead else None,
+            "refresh_ahead_ms": self.refresh_ahead.ms if self.refresh_ahead else None,
             "lock": self.lock,
             "db_agnostic": self.db_agnostic,
             "update": self.update,
@@ -85,15 +88,20 @@ def _row(policies: PolicySet, model: type[Model]) -> Row:
                 immutable=refuses_writes(policies, model),
                 local_get=rule.local_get.value,
                 near=rule.near.value,
+                refresh_ahead=rule.refresh_ahead.value,
                 lock=rule.lock.value,
                 db_agnostic=rule.db_agnostic.value,
                 update=rule.update.value,
                 origin=str(rule.origin),
             )
         case Off() as off:
-            return Row(label, f"{off.pattern}: off", (), None, False, False, None, False, False, None, str(off.origin))
+            return _uncached(label, f"{off.pattern}: off", str(off.origin))
         case None:
-            return Row(label, None, (), None, False, False, None, False, False, None, None)
+            return _uncached(label, None, None)
+
+
+def _uncached(label: str, rule: str | None, origin: str | None) -> Row:
+    return Row(label, rule, (), None, False, False, None, None, False, False, None, origin)
 
 
 def _in_order(rule: ModelRule) -> tuple[str, ...]:
@@ -145,8 +153,7 @@ def _of_model(policies: PolicySet, model: type[Model]) -> Iterator[str]:
         yield f"  writes are {has}: the rule of {concrete(model)._meta.label}, which has the table, decides"
     if not refuses_writes(policies, model):
         yield _value("update", rule.update.value, rule.update.origin)
-    if rule.near.value:
-        yield _value("near", str(rule.near.value), rule.near.origin)
+    yield from _near_and_ahead(rule)
     yield "what invalidates more than the reads of one row"
     yield from (f"  - {write}" for write in _coarse_writes(policies, model, rule))
     yield f"what will not invalidate its cached reads (they are right again within {rule.timeout.value})"
@@ -161,6 +168,7 @@ def _of_function(policies: PolicySet, call: CallRule) -> Iterator[str]:
     yield "effective values"
     yield _value("timeout", f"{call.timeout.value}: no cached result is older", call.timeout.origin)
     yield _value("lock", str(call.lock.value).lower(), call.lock.origin)
+    yield from _near_and_ahead(call)
     yield _value(
         "depends_on", ", ".join(call.depends_on.value) or "nothing: only time refreshes it", call.depends_on.origin
     )
@@ -182,6 +190,15 @@ def _of_function(policies: PolicySet, call: CallRule) -> Iterator[str]:
     yield "  - writes to any other model, whatever the function reads"
     for model in models:
         yield from (f"  - {spot}" for spot in _unseen_writes(policies, model))
+
+
+def _near_and_ahead(rule: ModelRule | CallRule) -> Iterator[str]:
+    if near := rule.near.value:
+        what = f"{near}: in the process that writes it is seen at once, in others after {near} at the latest"
+        yield _value("near", what, rule.near.origin)
+    if ahead := rule.refresh_ahead.value:
+        what = f"{ahead}: a read this long before the timeout, or later, has the value computed anew in the background"
+        yield _value("refresh_ahead", what, rule.refresh_ahead.origin)
 
 
 def _candidates(policies: PolicySet, label: str) -> Iterator[str]:

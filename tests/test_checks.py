@@ -501,6 +501,28 @@ def test_cacheops_settings_by_hand_are_refused_on_either_side_of_the_door(projec
     )
 
 
+def test_a_size_that_is_no_whole_number_above_zero_is_refused(project: Project) -> None:
+    sizes = "LOCAL_GET_ENTRIES = 0", "NEAR_ENTRIES = '10000'", "NEAR_BYTES = 64 * 1024 * 0.5"
+    project.settings(after="\n".join(f"CACHEPOLICY_{size}" for size in sizes))
+    errors = [
+        f"settings.{name}: (cachepolicy.E026) {name} is {size}, which is no whole number above zero\n"
+        "\tHINT: write one, or remove the setting"
+        for name, size in {
+            "CACHEPOLICY_LOCAL_GET_ENTRIES": "0",
+            "CACHEPOLICY_NEAR_BYTES": "32768.0",
+            "CACHEPOLICY_NEAR_ENTRIES": "'10000'",
+        }.items()
+    ]
+    assert_errors(project, *errors)
+    assert_refused(project, *errors)
+
+
+def test_no_refusal_of_the_least_sizes(project: Project) -> None:
+    project.settings(after="CACHEPOLICY_LOCAL_GET_ENTRIES = CACHEPOLICY_NEAR_ENTRIES = CACHEPOLICY_NEAR_BYTES = 1")
+    checked = project.manage("check")
+    assert (checked.code, checked.err) == (0, "")
+
+
 def test_settings_that_star_import_others_with_the_door_may_have_a_door_of_their_own(project: Project) -> None:
     project.settings()
     base = (project.directory / "settings.py").read_text(encoding="utf-8")

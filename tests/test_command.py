@@ -41,6 +41,8 @@ KEYS = [
     "local_get",
     "near",
     "near_ms",
+    "refresh_ahead",
+    "refresh_ahead_ms",
     "lock",
     "db_agnostic",
     "update",
@@ -90,6 +92,8 @@ def test_show_as_json_has_exactly_these_keys_and_values(project: Project) -> Non
         "local_get": False,
         "near": None,
         "near_ms": None,
+        "refresh_ahead": None,
+        "refresh_ahead_ms": None,
         "lock": False,
         "db_agnostic": False,
         "update": None,
@@ -157,10 +161,11 @@ def policies_with(rule: str) -> PolicySet:
     return parse_policies(f"version: 1\nmodels:\n  news.Article: {rule}\n".encode())
 
 
-def test_a_near_cache_is_shown_as_text_and_in_milliseconds() -> None:
-    policies = policies_with("{timeout: 60s, near: 1500ms}")
+def test_near_and_refresh_ahead_are_shown_as_text_and_in_milliseconds() -> None:
+    policies = policies_with("{timeout: 60s, near: 1500ms, refresh_ahead: 20s}")
     (row,) = (row.as_json() for row in rows(policies) if row.label == "news.Article")
     assert (row["near"], row["near_ms"]) == ("1s500ms", 1_500)
+    assert (row["refresh_ahead"], row["refresh_ahead_ms"]) == ("20s", 20_000)
 
 
 def test_show_names_ignored_updates_and_the_lag_of_databases(project: Project) -> None:
@@ -172,6 +177,21 @@ def test_show_names_ignored_updates_and_the_lag_of_databases(project: Project) -
     shown = project.manage("cachepolicy", "show").out
     assert "shop.Tag                  shop.Tag  -    9s500ms  lock,update ignore  policies.yaml:2:10\n" in shown
     assert "\n\ndatabase  max lag  origin\nreplica   1s       policies.yaml:3:13\n" in shown
+
+
+def test_show_names_near_and_refresh_ahead_of_models_and_functions(project: Project) -> None:
+    project.policies(
+        "version: 1\nmodels: {shop.Tag: {timeout: 9s, near: 1s, refresh_ahead: 2s, lock: true, update: ignore}}\n"
+        "functions: {a: {timeout: 9s, near: 500ms}, b: {timeout: 9s, depends_on: [shop.Tag], lock: true,"
+        " refresh_ahead: 3s}}\n"
+    )
+    shown = project.manage("cachepolicy", "show").out
+    assert "  9s       lock,near 1s,refresh_ahead 2s,update ignore  policies.yaml:2:10\n" in shown
+    assert shown.split("\n\n")[1] == (
+        "function  depends on  timeout  also                   origin\n"
+        "a         -           9s       near 500ms             policies.yaml:3:13\n"
+        "b         shop.Tag    9s       lock,refresh_ahead 3s  policies.yaml:3:44"
+    )
 
 
 # off and on
@@ -275,6 +295,30 @@ def article() -> type[Model]:
 
 def explained(rule: str) -> list[str]:
     return explain(policies_with(rule), article()).splitlines()
+
+
+NEAR_AND_AHEAD = [
+    "  near: 2s: in the process that writes it is seen at once, in others after 2s at the latest  (policies.yaml:{})",
+    "  refresh_ahead: 9s: a read this long before the timeout, or later, has the value computed anew in the background"
+    "  (policies.yaml:{})",
+]
+
+
+def test_explain_says_what_near_and_refresh_ahead_mean() -> None:
+    lines = explained("{timeout: 60s, near: 2s, refresh_ahead: 9s}")
+    after = lines.index("  update: invalidate  (built in)") + 1
+    assert lines[after : after + 3] == [
+        NEAR_AND_AHEAD[0].format("3:38"),
+        NEAR_AND_AHEAD[1].format("3:57"),
+        "what invalidates more than the reads of one row",
+    ]
+    assert not any("near" in line or "refresh_ahead" in line for line in explained("{timeout: 60s}"))
+
+
+def test_explain_of_a_function_says_it_too() -> None:
+    policies = parse_policies(b"version: 1\nfunctions: {rates: {timeout: 1m, near: 2s, refresh_ahead: 9s}}\n")
+    lines = explain(policies, find(policies, "functions.rates")).splitlines()
+    assert lines[5:7] == [NEAR_AND_AHEAD[0].format("2:40"), NEAR_AND_AHEAD[1].format("2:59")]
 
 
 def test_explain_of_a_model_that_is_off_says_so() -> None:

@@ -192,21 +192,25 @@ def _tables(policies: PolicySet) -> str:
     models = [("model", "rule", "ops", "timeout", "also", "origin")]
     for row in rows(policies):
         flags = [name for name in ("immutable", "local_get", "lock") if getattr(row, name)]
-        near = [f"near {row.near}"] if row.near else []
         update = ["update ignore"] if row.update == "ignore" else []
         timeout = str(Duration(row.timeout_ms)) if row.timeout_ms else "-"
         ops = ",".join(row.ops) or "-"
-        also = ",".join(flags + near + update) or "-"
+        also = ",".join(flags + _tiers(row.near, row.refresh_ahead) + update) or "-"
         models.append((row.label, row.rule or "none", ops, timeout, also, row.origin or "-"))
     functions = [("function", "depends on", "timeout", "also", "origin")]
     for name, call in sorted(policies.functions.items()):
         depends_on = ",".join(call.depends_on.value) or "-"
-        lock = "lock" if call.lock.value else "-"
-        functions.append((name, depends_on, str(call.timeout.value), lock, str(call.origin)))
+        lock = ["lock"] if call.lock.value else []
+        also = ",".join(lock + _tiers(call.near.value, call.refresh_ahead.value)) or "-"
+        functions.append((name, depends_on, str(call.timeout.value), also, str(call.origin)))
     databases = [("database", "max lag", "origin")]
     for alias, database in sorted(policies.databases.items()):
         databases.append((alias, str(database.max_lag.value), str(database.origin)))
     return "\n\n".join(_aligned(table) for table in (models, functions, databases) if len(table) > 1)
+
+
+def _tiers(near: Duration | None, ahead: Duration | None) -> list[str]:
+    return ([f"near {near}"] if near else []) + ([f"refresh_ahead {ahead}"] if ahead else [])
 
 
 def _off_now() -> str:
