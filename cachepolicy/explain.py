@@ -194,7 +194,8 @@ def _of_function(policies: PolicySet, call: CallRule) -> Iterator[str]:
 
 def _near_and_ahead(rule: ModelRule | CallRule) -> Iterator[str]:
     if near := rule.near.value:
-        what = f"{near}: in the process that writes it is seen at once, in others after {near} at the latest"
+        by = "invalidate()" if isinstance(rule, CallRule) and not rule.depends_on.value else "a write"
+        what = f"{near}: {by} is seen at once in its own process, in others after {near} at the latest"
         yield _value("near", what, rule.near.origin)
     if ahead := rule.refresh_ahead.value:
         what = f"{ahead}: a read this long before the timeout, or later, has the value computed anew in the background"

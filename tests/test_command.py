@@ -298,7 +298,7 @@ def explained(rule: str) -> list[str]:
 
 
 NEAR_AND_AHEAD = [
-    "  near: 2s: in the process that writes it is seen at once, in others after 2s at the latest  (policies.yaml:{})",
+    "  near: 2s: a write is seen at once in its own process, in others after 2s at the latest  (policies.yaml:{})",
     "  refresh_ahead: 9s: a read this long before the timeout, or later, has the value computed anew in the background"
     "  (policies.yaml:{})",
 ]
@@ -316,9 +316,17 @@ def test_explain_says_what_near_and_refresh_ahead_mean() -> None:
 
 
 def test_explain_of_a_function_says_it_too() -> None:
-    policies = parse_policies(b"version: 1\nfunctions: {rates: {timeout: 1m, near: 2s, refresh_ahead: 9s}}\n")
-    lines = explain(policies, find(policies, "functions.rates")).splitlines()
-    assert lines[5:7] == [NEAR_AND_AHEAD[0].format("2:40"), NEAR_AND_AHEAD[1].format("2:59")]
+    policies = parse_policies(
+        b"version: 1\nmodels: {news.Tag: {timeout: 1m}}\n"
+        b"functions:\n  rates: {near: 2s, refresh_ahead: 9s, timeout: 1m}\n"
+        b"  names: {near: 2s, refresh_ahead: 9s, depends_on: [news.Tag]}\n"
+    )
+    near, ahead = NEAR_AND_AHEAD
+    names = explain(policies, find(policies, "functions.names")).splitlines()
+    assert names[5:7] == [near.format("5:17"), ahead.format("5:36")]
+    # Nothing is written that it depends on.
+    rates = explain(policies, find(policies, "functions.rates")).splitlines()
+    assert rates[5:7] == [near.format("4:17").replace("a write", "invalidate()"), ahead.format("4:36")]
 
 
 def test_explain_of_a_model_that_is_off_says_so() -> None:
