@@ -27,9 +27,9 @@ MAX_NODES: Final = 6_000
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # YAML 1.1, §4.2; str.splitlines() would also break at form feeds and the like.
 _LINE_BREAK: Final = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
-# YAML's own set of characters that may stand in a file (YAML 1.1, §5.1),
-# without the byte order mark, which parsers count differently and nobody sees.
-_NOT_YAML: Final = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+# What may not stand in a YAML file (1.1, §5.1), and the byte order mark, which parsers count differently and nobody
+# sees. By what may, as YAML says it, this takes 5 ms to compile at every start.
+_NOT_YAML: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
 # A line that both parsers take for a directive; libyaml compares every pair of them.
 _DIRECTIVE: Final = re.compile("(?:^|(?<=[\n\r\x85\u2028\u2029]))%\\S*")
 # The escape of a character beyond Unicode, which the pure parser does not refuse by itself.

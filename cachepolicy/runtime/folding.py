@@ -15,15 +15,16 @@ from typing import Final
 
 __all__ = ["folded", "is_foldable"]
 
-_LETTERS: Final = re.compile(r"[\u0430-\u045f\u03b1-\u03b8\u03ba-\u03c9\u3041-\u3096\u4e00-\u9fff\u1100-\u11ff]")
+# Compiled by `re` where one is asked for: few processes meet a text beyond ASCII, and each starts.
+_LETTERS: Final = r"[\u0430-\u045f\u03b1-\u03b8\u03ba-\u03c9\u3041-\u3096\u4e00-\u9fff\u1100-\u11ff]"
 _SMALL_KANA: Final = str.maketrans("ぁぃぅぇぉっゃゅょゎゕゖ", "あいうえおつやゆよわかけ")
-_KATAKANA: Final = re.compile(r"[ァ-ヶ]")
-_LATIN: Final = re.compile(
+_KATAKANA: Final = r"[ァ-ヶ]"
+_LATIN: Final = (
     r"(?:.* )?LATIN (?:SMALL |CAPITAL )?LETTER (?:SMALL CAPITAL |SMALL )?"
     r"(?:INSULAR |DOTLESS |LONG |SIGMOID |MIDDLE-WELSH |ANGLICANA )?([A-Z]{1,2})(?: .*)?"
     r"|(?:NEGATIVE )?SQUARED ([A-Z]{2,8})"
 )
-_NAMED: Final = re.compile(r"COMBINING (CYRILLIC LETTER .+)|KATAKANA LETTER SMALL (.+)|HIRAGANA LETTER SMALL (.+)")
+_NAMED: Final = r"COMBINING (CYRILLIC LETTER .+)|KATAKANA LETTER SMALL (.+)|HIRAGANA LETTER SMALL (.+)"
 # Equal to other letters in some collation, in ways that their names do not tell.
 _ALONE: Final = {
     "ð": "d", "ґ": "г", "ϗ": "κα", "ƍ": "zw", "ƾ": "ts", "ʩ": "f", "〆": "しめ", "〼": "ます", "ⷵ": "ст", "ᷓ": "a",
@@ -81,14 +82,14 @@ def _plain(part: str) -> str:
         return part.lower().translate(_ASCII)
     if part in _ALONE:
         return _ALONE[part]
-    if _LETTERS.match(part):
+    if re.match(_LETTERS, part):
         return part.translate(_SMALL_KANA)
-    if _KATAKANA.match(part):
+    if re.match(_KATAKANA, part):
         return chr(ord(part) - 0x60).translate(_SMALL_KANA)
     name = unicodedata.name(part, "")
-    if found := _LATIN.fullmatch(name):
+    if found := re.fullmatch(_LATIN, name):
         return (found[1] or found[2]).lower()
-    if found := _NAMED.fullmatch(name):
+    if found := re.fullmatch(_NAMED, name):
         return _named(found)
     return _digits(part, name)
 
