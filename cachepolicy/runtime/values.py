@@ -15,6 +15,7 @@ import uuid
 import zoneinfo
 from abc import abstractmethod
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from functools import lru_cache
 from itertools import chain
 from typing import Any, Final, NamedTuple
@@ -38,6 +39,8 @@ _CONTAINERS: Final = frozenset({dict, list, set, tuple})
 _FINAL_ZONES: Final = frozenset({type(None), datetime.timezone, zoneinfo.ZoneInfo})
 # Deeper than this is the pickler's: it is written in C.
 _DEPTH: Final = 8
+# Two pairs and a bound method.
+_PER_BUILDER: Final = 200
 _BETWEEN: Final = "\0"
 
 
@@ -72,7 +75,8 @@ def keep(value: Any) -> Kept:
     """A value that can be read any number of times; raises what pickling raises."""
     if _are_final((value,)):
         return _Final(value)
-    return _built_anew(value, set(), 0) or _Pickled(_pickled(value))
+    built_anew = _built_anew(value, set(), 0) if _holds_rows(value) else None
+    return built_anew or _Pickled(_pickled(value))
 
 
 def from_payload(payload: bytes | memoryview) -> Kept:
@@ -102,6 +106,10 @@ class _BuiltAnew(Kept):
     """What is built for every reader, of values that nobody can change."""
 
     __slots__ = ()
+
+    def builder(self) -> Callable[[], Any]:
+        """The quickest that gives the value."""
+        return self.value
 
     @abstractmethod
     def form(self) -> Any:
@@ -157,7 +165,7 @@ class _Row(_Rows):
     __slots__ = ()
 
     def value(self) -> Any:
-        return super().value()[0]
+        return _Rows.value(self)[0]
 
     def payload(self) -> bytes:
         return b"r" + _pickled((self._shape.text, self._rows))
@@ -169,19 +177,24 @@ class _Row(_Rows):
 class _Container(_BuiltAnew):
     """A dict, list or set, and what in it is to be built anew."""
 
-    __slots__ = ("_flat", "_inside")
+    __slots__ = ("_builders", "_flat", "_inside")
 
-    def __init__(self, flat: Any, inside: tuple[tuple[Any, _BuiltAnew], ...]) -> None:
+    def __init__(self, flat: Any, inside: list[tuple[Any, _BuiltAnew]]) -> None:
         self._flat, self._inside = flat, inside
+        self._builders = [(key, kept.builder()) for key, kept in inside]
+
+    def builder(self) -> Callable[[], Any]:
+        copy: Callable[[], Any] = self._flat.copy
+        return self.value if self._inside else copy
 
     def value(self) -> Any:
         found = self._flat.copy()
-        for key, kept in self._inside:
-            found[key] = kept.value()
+        for key, build in self._builders:
+            found[key] = build()
         return found
 
     def payload(self) -> bytes:
-        return b"c" + _pickled(self.form())
+        return b"p" + _pickled(self.form())
 
     def form(self) -> Any:
         found = self._flat.copy()
@@ -192,13 +205,16 @@ class _Container(_BuiltAnew):
     def _measured(self) -> int:
         flat = self._flat
         own = sys.getsizeof(flat) + _sizes(flat.values() if type(flat) is dict else flat)
-        return own + sum(kept.size for _, kept in self._inside)
+        return own + sum(kept.size + _PER_BUILDER for _, kept in self._inside)
 
 
 class _Tuple(_Container):
     """A tuple that holds containers or rows; it is kept as a list."""
 
     __slots__ = ()
+
+    def builder(self) -> Callable[[], Any]:
+        return self.value
 
     def value(self) -> Any:
         return tuple(super().value())
@@ -208,51 +224,44 @@ class _Tuple(_Container):
 
 
 class _Pickled(Kept):
-    """Everything else, as its pickle; `opened` is what that was opened to, for one reader."""
+    """Everything else, as its pickle, until it is kept near by or read again and can be built anew."""
 
-    __slots__ = ("_opened", "_pickle")
+    __slots__ = ("_is_unread", "_opened", "_source")
 
     def __init__(self, pickle: bytes | memoryview, *opened: Any) -> None:
-        self._pickle, self._opened = pickle, list(opened)
+        self._source: bytes | memoryview | _BuiltAnew = pickle
+        # What the pickle was opened to, for one reader: popped, so that no two threads get it.
+        self._opened = list(opened)
+        self._is_unread = True
 
     def value(self) -> Any:
-        try:
-            return self._opened.pop()  # atomic: no two threads get the same
-        except IndexError:
-            return pickle.loads(self._pickle)
+        if self._opened:
+            with suppress(IndexError):
+                return self._opened.pop()
+        source = self._taken_apart()
+        return source.value() if isinstance(source, _BuiltAnew) else pickle.loads(source)
 
     def payload(self) -> bytes:
-        return b"p" + bytes(self._pickle)
+        source = self._source
+        return source.payload() if isinstance(source, _BuiltAnew) else b"p" + bytes(source)
+
+    def _taken_apart(self) -> bytes | memoryview | _BuiltAnew:
+        source = self._source
+        if self._is_unread and not isinstance(source, _BuiltAnew):
+            try:
+                opened = self._opened.pop()
+            except IndexError:
+                opened = pickle.loads(source)
+            built_anew = _built_anew(opened, set(), 0)
+            if built_anew is None:
+                self._opened.append(opened)
+            self._source = source = built_anew or source
+            self._is_unread = False  # where two threads are here, the same twice
+        return source
 
     def _measured(self) -> int:
-        return sys.getsizeof(self._opened) + len(self._pickle)
-
-
-class _Unread(Kept):
-    """A container from its bytes, which is taken apart where it is kept or read again."""
-
-    __slots__ = ("_kept", "_opened")
-
-    def __init__(self, pickle: memoryview) -> None:
-        self._kept: Kept = _Pickled(pickle)
-        self._opened = [self._kept.value()]
-
-    def value(self) -> Any:
-        try:
-            return self._opened.pop()
-        except IndexError:
-            return self._taken_apart().value()
-
-    def payload(self) -> bytes:
-        return self._taken_apart().payload()
-
-    def _taken_apart(self) -> Kept:
-        if type(self._kept) is _Pickled:
-            self._kept = keep(self._kept.value())  # where two threads are here, the same twice
-        return self._kept
-
-    def _measured(self) -> int:
-        return sys.getsizeof(self._opened) + self._taken_apart().size
+        source = self._taken_apart()
+        return sys.getsizeof(self._opened) + (source.size if isinstance(source, _BuiltAnew) else len(source))
 
 
 def _pickled(value: Any) -> bytes:
@@ -273,12 +282,26 @@ def _is_final(value: Any, depth: int = 0) -> bool:
     return kind in _FINAL
 
 
+def _is_row(value: Any) -> bool:
+    """Whether it is an instance of a model: not one that is still to be looked up, and says it is."""
+    return issubclass(type(value), Model)
+
+
+def _holds_rows(value: Any) -> bool:
+    """Whether it is or holds rows, which are worth more than pickling; what else there is is pickled sooner."""
+    kind = type(value)
+    values = value.values() if kind is dict else value if kind is list or kind is tuple else (value,)
+    if any(issubclass(held, Model) for held in set(map(type, values))):
+        return True
+    return any(_is_row(each[0]) for each in values if type(each) is list and each)
+
+
 def _built_anew(value: Any, seen: set[int], depth: int) -> _BuiltAnew | None:
     """How it is built anew, or None for the pickler; `seen` are the ids of what is in it so far: nothing is twice."""
     kind = type(value)
-    if isinstance(value, Model):
+    if _is_row(value):
         return _of_rows([value], _Row, seen)
-    if kind is list and value and isinstance(value[0], Model) and (rows := _of_rows(value, _Rows, seen)):
+    if kind is list and value and _is_row(value[0]) and (rows := _of_rows(value, _Rows, seen)):
         return rows
     if kind not in _CONTAINERS or depth > _DEPTH or id(value) in seen:
         return None
@@ -286,7 +309,7 @@ def _built_anew(value: Any, seen: set[int], depth: int) -> _BuiltAnew | None:
     if kind is dict:
         return _container(_Container, value.copy(), seen, depth) if _are_final(value) else None
     if kind is set:
-        return _Container(value.copy(), ()) if _are_final(value) else None
+        return _Container(value.copy(), []) if _are_final(value) else None
     return _container(_Container if kind is list else _Tuple, list(value), seen, depth)
 
 
@@ -301,21 +324,22 @@ def _container(kind: type[_Container], flat: Any, seen: set[int], depth: int) ->
                 inside.append((key, kept))
     for key, _ in inside:
         flat[key] = None
-    return kind(flat, tuple(inside))
+    return kind(flat, inside)
 
 
 def _of_rows(instances: list[Model], kind: type[_Rows], seen: set[int]) -> _Rows | None:
-    model, (first, *names), alias = type(instances[0]), instances[0].__dict__, instances[0]._state.db
-    shape = _shape(model, alias, tuple(names))
-    if shape is None or first != "_state" or not _is_registered(model):
+    model, names = type(instances[0]), tuple(instances[0].__dict__)
+    state = instances[0].__dict__.get("_state")
+    shape = _shape(model, state.db, names) if type(state) is ModelState else None
+    if shape is None or not _is_registered(model):
         return None
     rows: list[tuple[Any, ...]] = []
-    states: Any = ({"db": alias, "adding": False}, {"db": alias, "adding": False, "fields_cache": {}})
+    loaded: Any = ({"db": shape.alias, "adding": False}, {"db": shape.alias, "adding": False, "fields_cache": {}})
     for instance in instances:
-        if type(instance) is not model or [*instance.__dict__][1:] != names:
+        if type(instance) is not model or (*instance.__dict__,) != names:
             return None
         state, *row = instance.__dict__.values()
-        if type(state) is not ModelState or state.__dict__ not in states:
+        if type(state) is not ModelState or state.__dict__ not in loaded:
             return None  # new, of another database, or it holds other rows
         rows.append(tuple(row))
     ids = set(map(id, instances))
@@ -344,9 +368,12 @@ def _is_registered(model: type[Model]) -> bool:
 
 @lru_cache(maxsize=1024)
 def _shape(model: type[Model], alias: str | None, names: tuple[str, ...]) -> _Shape | None:
-    parts = [model._meta.app_label, model._meta.model_name or "", alias or "", *names]
+    """Of rows whose __dict__ has these names, or None where Django does not pickle them all and in its own way."""
+    if names[0] != "_state" or not _is_plain(model) or not {type(alias), *map(type, names)} <= {str, type(None)}:
+        return None
+    parts = [model._meta.app_label, model._meta.model_name or "", alias or "", *names[1:]]
     text = _BETWEEN.join(parts)
-    return _Shape(model, alias, names, text) if _is_plain(model) and text.split(_BETWEEN) == parts else None
+    return _Shape(model, alias, names[1:], text) if text.split(_BETWEEN) == parts else None
 
 
 @lru_cache(maxsize=1024)
@@ -354,7 +381,7 @@ def _shape_of(text: str) -> _Shape:
     app_label, name, alias, *names = text.split(_BETWEEN)
     model = apps.get_registered_model(app_label, name)
     # What is unpickled is not interned, and would be compared by letter in every look at a field.
-    shape = _shape(model, alias or None, tuple(map(sys.intern, names)))
+    shape = _shape(model, alias or None, ("_state", *map(sys.intern, names)))
     if shape is None:
         raise pickle.UnpicklingError(f"{model._meta.label} is pickled in a way of its own")
     return shape
@@ -382,6 +409,5 @@ _OPENERS: Final[dict[int, Callable[[memoryview], Kept]]] = {
     ord("f"): lambda pickled: _Final(pickle.loads(pickled)),
     ord("r"): lambda pickled: _rows(_Row, pickled),
     ord("l"): lambda pickled: _rows(_Rows, pickled),
-    ord("c"): _Unread,
     ord("p"): lambda pickled: _Pickled(pickled, pickle.loads(pickled)),
 }
