@@ -13,7 +13,18 @@ from contextvars import ContextVar
 from cachepolicy import clock, conf
 from cachepolicy.runtime.redis_clock import drift_ns
 
-__all__ = ["Computation", "begin", "finish", "found", "lowered", "open_computation", "prune", "statement", "taint"]
+__all__ = [
+    "Computation",
+    "begin",
+    "detach",
+    "finish",
+    "found",
+    "lowered",
+    "open_computation",
+    "prune",
+    "statement",
+    "taint",
+]
 
 
 class Computation:
@@ -66,6 +77,11 @@ def begin(key: str) -> Computation:
 def finish(computation: Computation) -> None:
     """Close it, and whatever was left open inside."""
     _open.set(computation.parent)
+
+
+def detach() -> None:
+    """Nothing is open here: a thread of its own has inherited what its starter is computing."""
+    _open.set(None)
 
 
 def open_computation() -> Computation | None:

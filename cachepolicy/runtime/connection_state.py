@@ -18,7 +18,7 @@ from cachepolicy.runtime import births, drivers, invalidations
 from cachepolicy.runtime.accounting import left_to_invalidate
 from cachepolicy.runtime.statements import Statement
 
-__all__ = ["ConnectionState", "Item", "nothing_served", "state_of"]
+__all__ = ["ConnectionState", "Item", "nothing_served", "state_of", "suspects"]
 
 _log: Final = logging.getLogger("cachepolicy")
 
@@ -28,6 +28,25 @@ Item = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]] | frozenset[st
 # A session keeps its isolation level when a pool hands it on.
 _unsettled: Final[WeakSet[Any]] = WeakSet()
 _uncommitted: Final[WeakSet[Any]] = WeakSet()
+# The states that may be dirty, in all threads: where there is none, a read from memory need not look for its own.
+suspects: Final[WeakSet[ConnectionState]] = WeakSet()
+
+
+class _Suspicious:
+    """An attribute of a state that makes it a suspect."""
+
+    def __set_name__(self, _owner: type, name: str) -> None:
+        self._name = f"_{name}"
+
+    def __get__(self, state: Any, _owner: type) -> Any:
+        return getattr(state, self._name)
+
+    def __set__(self, state: Any, value: Any) -> None:
+        setattr(state, self._name, value)
+        if state._dirty or state._unserved or state._uncommitted or state._changes is not None:
+            suspects.add(state)
+        else:
+            suspects.discard(state)
 
 
 class ConnectionState:
@@ -41,16 +60,18 @@ class ConnectionState:
     """
 
     __slots__ = (
-        "began_ns", "begun", "changes", "cursors", "dirty", "held", "queue", "savepoints", "session",
-        "stands_still", "uncertain", "uncommitted", "unserved",
+        "__weakref__", "_changes", "_dirty", "_uncommitted", "_unserved", "began_ns", "begun", "cursors", "held",
+        "queue", "savepoints", "session", "stands_still", "uncertain",
     )  # fmt: skip
 
+    changes, dirty, uncommitted, unserved = _Suspicious(), _Suspicious(), _Suspicious(), _Suspicious()
+
     def __init__(self) -> None:
+        self._changes, self._dirty, self._uncommitted, self._unserved = None, False, False, 0
         self.session: Any = None
         self.queue: list[Item] = []
-        self.unserved = 0
         self.held: contextlib.ExitStack | None = None
-        self.stands_still, self.uncommitted = True, False
+        self.stands_still = True
         self.cursors: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
         self._clean()
 
@@ -58,7 +79,7 @@ class ConnectionState:
         self.began_ns: int | None = None
         self.begun = self.uncertain = self.dirty = False
         self.savepoints: list[tuple[str, bool, int]] = []
-        self.changes: int | None = None
+        self.changes = None
 
     def connected(self, connection: Any) -> None:
         """Another session stands behind the connection."""
@@ -91,7 +112,7 @@ class ConnectionState:
 
     def is_dirty(self, connection: Any) -> bool:
         """Whether reads on the connection may see what is not committed, or what the cache has not been told yet."""
-        if self.unserved or self.uncommitted:
+        if self._unserved or self._uncommitted:
             return True
         return self.inside(connection) and self._has_written(connection)
 

@@ -3,32 +3,44 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import inspect
 import types
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Hashable, Iterable
 from datetime import timedelta
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, cast
 
-import cacheops
-import cacheops.query
+from cacheops.conf import settings as cacheops_settings
+from cacheops.sharding import get_prefix
+from cacheops.signals import cache_read
 from django.apps import apps
 from django.db import connections, models
 from django.db.models.manager import BaseManager
 
 from cachepolicy import conf
-from cachepolicy.compiler import Bound
 from cachepolicy.exceptions import PolicyError, UnsupportedFunctionError
 from cachepolicy.policies.durations import Duration
-from cachepolicy.policies.model import CallRule
+from cachepolicy.policies.model import CallRule, ModelRule
 from cachepolicy.policies.problems import Origin, Problem, did_you_mean
-from cachepolicy.runtime import switch
+from cachepolicy.runtime import near, switch
+from cachepolicy.runtime.answers import answer
+from cachepolicy.runtime.dependencies import dnfs
+from cachepolicy.runtime.identities import has_one_prefix
 from cachepolicy.runtime.keys import CallKeys
+from cachepolicy.runtime.places import Place
+from cachepolicy.runtime.reads import near_copy
+from cachepolicy.runtime.simple_cache import forget
+from cachepolicy.runtime.tables import Bounds
 from cachepolicy.runtime.transactions import transaction_states
 
 __all__ = ["cached", "cached_as"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+# Equal ones of these types, each with its type, are one argument.
+_SIMPLE: Final = frozenset({int, str, bool, type(None), uuid.UUID, bytes})
+
 Timeout = str | int | timedelta | Duration
 Sample = str | type[models.Model] | models.Model | models.QuerySet[Any]
 
@@ -38,7 +50,7 @@ def cached_as(
     timeout: Timeout | None = None,
     extra: Any = None,
     lock: bool | None = None,
-    keep_fresh: bool = True,
+    keep_fresh: bool = True,  # noqa: ARG001 - of cacheops; the lease answers it for every read
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Cache a function until one of its models is written, for no longer than its rule's timeout.
 
@@ -58,20 +70,15 @@ def cached_as(
         if not rule.depends_on.value:
             remedy = "add `depends_on`, or use `cached` for a function that only time refreshes"
             raise _problem(rule.origin, f"functions.{rule.name}", "cached_as needs models to depend on", remedy)
-        longest, labels = rule.timeout.value, rule.depends_on.value
+        allowed, labels = _allowed_by(rule), rule.depends_on.value
         lock = rule.lock.value if lock is None else lock
         resolve: Callable[[], list[Any]] = lambda: [apps.get_model(label) for label in labels]  # noqa: E731
     else:
-        longest = min(_bound_of(sample) for sample in samples)
+        allowed = _least(_allowed_by(_rule_of(sample)) for sample in samples)
         resolve = lambda: list(samples)  # noqa: E731
-    bound = _bound_within(timeout, longest)
-
-    def upstream(function: Callable[[_Call], Any]) -> Callable[[_Call], Any]:
-        decorator = cacheops.query.cached_as(*_querysets(resolve()), timeout=bound, lock=lock, keep_fresh=keep_fresh)
-        return cast("Callable[[_Call], Any]", decorator(function))
-
+    allowed = _shortened(timeout, allowed)
     name = samples[0] if isinstance(samples[0], str) else None
-    return lambda function: _Cached(function, upstream, extra, bound, name).wrapper
+    return lambda function: _Cached(function, lambda: _dependencies(resolve(), lock), extra, allowed, name).wrapper
 
 
 def cached(
@@ -89,7 +96,7 @@ def cached(
         return _uncached
     if name is None:
         ceiling = conf.policies().max_staleness
-        longest = ceiling.value if ceiling else Duration.parse("8760h")
+        allowed = Bounds(ceiling.value.ms if ceiling else Duration.parse("8760h").ms, 0, 0)
     else:
         rule = _call_rule("cached", (name,))
         if rule.depends_on.value:
@@ -98,13 +105,36 @@ def cached(
         if rule.lock.value:
             remedy = "use `cached_as` with `depends_on`, or remove `lock`"
             raise _problem(rule.lock.origin, f"functions.{rule.name}.lock", "`cached` has no lock", remedy)
-        longest = rule.timeout.value
-    bound = _bound_within(timeout, longest)
+        allowed = _allowed_by(rule)
+    allowed = _shortened(timeout, allowed)
+    return lambda function: _Cached(function, _Dependencies, extra, allowed, name).invalidated_by_hand()
 
-    def upstream(function: Callable[[_Call], Any]) -> Callable[[_Call], Any]:
-        return cast("Callable[[_Call], Any]", cacheops.cached(timeout=bound)(function))
 
-    return lambda function: _Cached(function, upstream, extra, bound, name).invalidated_by_hand()
+class _Dependencies(NamedTuple):
+    """What a function's value depends on: the conditions, the databases, and the name of the samples in its key."""
+
+    conditions: dict[str, list[dict[str, Any]]] = {}
+    dbs: tuple[str, ...] = ()
+    name: str = ""
+    lock: bool = False
+
+
+def _dependencies(samples: list[Any], lock: bool | None) -> _Dependencies:
+    conditions: dict[str, list[dict[str, Any]]] = {}
+    names = hashlib.blake2b(digest_size=20)
+    querysets = [_queryset(sample) for sample in _querysets(samples)]
+    for queryset in querysets:
+        queryset._require_cacheprofile()
+        for table, disjunction in dnfs(queryset).items():
+            conditions.setdefault(table, []).extend(disjunction)
+        names.update(queryset._cache_key(prefix=False).encode())
+    if lock is None:
+        lock = any(queryset._cacheprofile["lock"] for queryset in querysets)
+    return _Dependencies(conditions, tuple({queryset.db for queryset in querysets}), names.hexdigest(), lock)
+
+
+def _queryset(sample: Any) -> Any:
+    return cast(Any, type(sample)).objects.filter(pk=sample.pk) if isinstance(sample, models.Model) else sample
 
 
 def _querysets(samples: list[Any]) -> list[Any]:
@@ -137,66 +167,86 @@ def _model_of(sample: Any) -> Any:
     return model
 
 
-class _Call:
-    """The arguments of one call; cacheops keys it by its text, which is our key instead of str() of each argument."""
-
-    __slots__ = ("args", "key", "kwargs")
-
-    def __init__(self, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.key, self.args, self.kwargs = key, args, kwargs
-
-    def __str__(self) -> str:
-        return self.key
-
-
 class _Cached:
     """One function and its cache; built at the first call, when the models are loaded, wherever it is defined."""
 
     def __init__(
         self,
         function: Callable[..., Any],
-        upstream: Callable[[Callable[[_Call], Any]], Callable[[_Call], Any]],
+        dependencies: Callable[[], _Dependencies],
         extra: Any,
-        bound: Bound,
+        allowed: Bounds,
         name: str | None,
     ) -> None:
-        self._function, self._keys = function, CallKeys(_supported(function), bound.ms)
-        self._upstream, self._extra = upstream, extra
-        self._cacheable: Callable[[_Call], Any] | None = None
+        ms = cast(int, allowed.timeout)
+        self._function, self._keys = function, CallKeys(_supported(function), ms)
+        self._dependencies, self._extra = dependencies, extra
+        self._template: Place | None = None
+        self._found: _Dependencies | None = None
+        self._lock = False
+        # A call of plain values is found near by without its key being made.
+        is_simple = allowed.near and extra is None and not self._keys.encloses
 
         @functools.wraps(function)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             # Of any database: what a function reads cannot be told from the samples it was given.
-            if transaction_states.is_dirty(connections) or (name and switch.is_off_function(name)):
+            if transaction_states.any_is_dirty() or (name and switch.is_off_function(name)):
                 return function(*args, **kwargs)
-            return (self._cacheable or self._build())(self._call(args, kwargs))
+            call = self._simple_call(args) if is_simple and not kwargs else None
+            if call is not None and (copy := near_copy(call)) is not None:
+                cache_read.send(sender=None, func=function, hit=True)
+                return copy.kept.value()
+            if not cacheops_settings.CACHEOPS_ENABLED:
+                return function(*args, **kwargs)
+            place = self._place(args, kwargs)
+            compute = functools.partial(function, *args, **kwargs)
+            value, copy = answer(place, compute, ms, lock=self._lock, dbs=connections, func=function)
+            if call is not None and copy is not None:
+                near.keep_under(call, copy, copy.kept)
+            return value
 
-        self.wrapper: Any = wrapper
+        self._allowed, self.wrapper = allowed, cast(Any, wrapper)
 
     def invalidated_by_hand(self) -> Any:
         """The wrapper, with `invalidate(*args, **kwargs)`."""
 
         def invalidate(*args: Any, **kwargs: Any) -> None:
             try:
-                call = self._call(args, kwargs)
+                place = self._place(args, kwargs)
             except TypeError as error:
                 where = f"{self._keys.place}.invalidate"
                 hint = "give it the arguments of a call; of a method the instance first, by the class"
                 raise TypeError(f"{where}: {error}; {hint}") from None
-            cast(Any, self._cacheable or self._build()).invalidate(call)
+            forget(place)
+            if not kwargs and (call := self._simple_call(args)) is not None:
+                near.forget(call)
 
         self.wrapper.invalidate = invalidate
         return self.wrapper
 
-    def _build(self) -> Callable[[_Call], Any]:
-        # Without a lock: two threads may both build it, and both are the same.
-        body = functools.wraps(self._function)(lambda call: self._function(*call.args, **call.kwargs))
-        self._cacheable = self._upstream(body)
-        return self._cacheable
-
-    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call:
+    def _place(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Place:
+        template = self._template
+        if template is None or not has_one_prefix():
+            template = self._built()
         varied = self._extra(*args, **kwargs) if callable(self._extra) else self._extra
-        return _Call(self._keys.key(args, kwargs, varied), args, kwargs)
+        return template.under(template.key + self._keys.key(args, kwargs, varied))
+
+    def _built(self) -> Place:
+        # Without a lock: two threads may both build it, and both are the same.
+        found = self._found or self._dependencies()
+        prefix = get_prefix(func=self._function, _cond_dnfs=found.conditions, dbs=list(found.dbs))
+        template = Place(f"{prefix}as:{found.name}", prefix, found.conditions, self._allowed)
+        self._found, self._lock, self._template = found, found.lock, template
+        return template
+
+    def _simple_call(self, args: tuple[Any, ...]) -> Hashable | None:
+        parts: list[Any] = [self]
+        for value in args:
+            kind = type(value)
+            if kind not in _SIMPLE:
+                return None
+            parts += [kind, value]
+        return tuple(parts)
 
 
 def _uncached(function: Callable[P, R]) -> Callable[P, R]:
@@ -238,21 +288,30 @@ def _call_rule(decorator: str, samples: tuple[Any, ...]) -> CallRule:
     return rule
 
 
-def _bound_of(sample: Any) -> Duration:
+def _rule_of(sample: Any) -> ModelRule:
     if isinstance(sample, str):
         raise TypeError("cached_as takes one name of a rule, or models; not both")
     label, policies = _model_of(sample)._meta.label, conf.policies()
     if (rule := policies.rule_for(label)) is None:
         what = f"{label} has no rule, and only a model with a rule can be depended on"
         raise _problem(Origin(policies.file), "models", what, f"add `{label}: {{ops: []}}` to models")
-    return rule.timeout.value
+    return rule
 
 
-def _bound_within(timeout: Timeout | None, longest: Duration) -> Bound:
+def _allowed_by(rule: CallRule | ModelRule) -> Bounds:
+    near, ahead = rule.near.value, rule.refresh_ahead.value
+    return Bounds(rule.timeout.value.ms, near.ms if near else 0, ahead.ms if ahead else 0)
+
+
+def _least(allowed: Iterable[Bounds]) -> Bounds:
+    return Bounds(*(min(values) for values in zip(*allowed, strict=True)))
+
+
+def _shortened(timeout: Timeout | None, allowed: Bounds) -> Bounds:
     """A call site's timeout, never above the rule's."""
     if timeout is None:
-        asked_ms = longest.ms
-    elif isinstance(timeout, str):
+        return allowed
+    if isinstance(timeout, str):
         asked_ms = Duration.parse(timeout).ms
     elif isinstance(timeout, Duration):
         asked_ms = timeout.ms
@@ -263,7 +322,7 @@ def _bound_within(timeout: Timeout | None, longest: Duration) -> Bound:
             raise ValueError(
                 f"timeout={timeout!r}: give whole seconds, at least 1; to cache nothing, drop the decorator"
             )
-    return Bound(Duration(min(asked_ms, longest.ms)))
+    return allowed._replace(timeout=min(asked_ms, cast(int, allowed.timeout)))
 
 
 def _problem(origin: Origin, path: str, what: str, remedy: str) -> PolicyError:

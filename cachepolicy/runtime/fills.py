@@ -11,13 +11,15 @@ from cacheops.redis import redis_client
 
 from cachepolicy import clock, conf, signals
 from cachepolicy.compiler import Bound
-from cachepolicy.runtime import births, scripts
+from cachepolicy.runtime import births, near, scripts
 from cachepolicy.runtime.births import Computation
-from cachepolicy.runtime.dependencies import bound_ms, known_tables
-from cachepolicy.runtime.entry import pickled, seal
+from cachepolicy.runtime.dependencies import known_tables
+from cachepolicy.runtime.entry import seal
 from cachepolicy.runtime.link import link
-from cachepolicy.runtime.reads import Place
+from cachepolicy.runtime.near import Copy
+from cachepolicy.runtime.places import Place
 from cachepolicy.runtime.transactions import transaction_states
+from cachepolicy.runtime.values import keep
 
 __all__ = ["REPLACEMENTS", "bounded_ms", "cache_thing", "fill"]
 
@@ -40,19 +42,13 @@ def cache_thing(
         return ""  # keep_fresh's question before the call: the lease answers it for every read
     computation = births.found(cache_key)
     place, dirty = Place(cache_key, prefix, cond_dnfs), transaction_states.is_dirty(dbs)
-    fill(place, data, bounded_ms(timeout, bound_ms(frozenset(cond_dnfs))), dirty=dirty, computation=computation)
+    fill(place, data, bounded_ms(timeout, place.allowed.timeout), dirty=dirty, computation=computation)
     return None
 
 
-def fill(
-    place: Place,
-    data: Any,
-    ms: int,
-    *,
-    dirty: bool,
-    computation: Computation | None,
-) -> None:
-    """Store a value that a miss has computed; never raises."""
+def fill(place: Place, data: Any, ms: int, *, dirty: bool, computation: Computation | None) -> Copy | None:
+    """Store a value that a miss has computed; gives what is kept of it near by. Never raises."""
+    copy = None
     if computation is None:
         reason = "nobody asked for it first, so that its age is unknown"
     elif dirty:
@@ -60,9 +56,19 @@ def fill(
     elif computation.refusal is not None:
         reason = computation.refusal
     else:
-        reason = _store(place, data, ms, computation)
+        try:
+            kept = keep(data)
+            payload = kept.payload()
+        except Exception as error:
+            _warn_once(place, error)
+            reason = f"it cannot be pickled: {error}"
+        else:
+            reason = _store(place, payload, ms, computation)
+            if not reason and place.near_ns:
+                copy = near.keep(place, kept, computation.born_ns, computation.since_ns, ms)
     if signals.fill.receivers:
         signals.fill.send_robust(sender=None, key=place.key, stored=not reason, reason=reason)
+    return copy
 
 
 def bounded_ms(timeout_s: float | None, longest_ms: int | None) -> int:
@@ -79,27 +85,22 @@ def bounded_ms(timeout_s: float | None, longest_ms: int | None) -> int:
     return int(shortest) if math.isfinite(shortest) else 0
 
 
-def _store(place: Place, data: Any, ms: int, computation: Computation) -> str:
+def _store(place: Place, payload: bytes, ms: int, computation: Computation) -> str:
     """Why it was not stored; empty if it was."""
     age_ns = clock.now_ns() - computation.born_ns
     if ms * 1_000_000 - age_ns <= 0:
         return "older than its timeout"
     if computation.generation is None:
         return "Redis was not asked for it"
-    try:
-        payload = pickled(data)
-    except Exception as error:
-        _warn_once(place, error)
-        return f"it cannot be pickled: {error}"
     birth_us = computation.redis_us(computation.born_ns)
     wall_us = clock.wall_us() - age_ns // 1000 - 1
     value = seal(place.key, place.fingerprint(), birth_us, wall_us, ms, payload)
-    stamps = list(place.stamps())
-    keys = [place.key, *scripts.server_keys(place.prefix), *scripts.table_keys(place.prefix, place.tables())]
-    keys += [stamp_key for _, _, stamp_key in stamps]
+    stamps = place.stamps()
+    keys = [place.key, *scripts.server_keys(place.prefix), *scripts.table_keys(place.prefix, place.tables)]
+    keys += [stamp_key for *_, stamp_key in stamps]
     args: list[Any] = [scripts.random_text(), len(place.conditions), computation.redis_us(computation.since_ns)]
     args += [birth_us, ms, computation.generation, value]
-    for number, scheme, _ in stamps:
+    for number, _, scheme, _ in stamps:
         args += [number, scheme]
     try:
         reply = link(redis_client).run(redis_client, scripts.FILL, keys, args)

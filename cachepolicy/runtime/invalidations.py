@@ -16,7 +16,7 @@ from cacheops.redis import redis_client
 from cacheops.sharding import get_prefix
 
 from cachepolicy import signals
-from cachepolicy.runtime import scripts
+from cachepolicy.runtime import near, scripts
 from cachepolicy.runtime.conditions import digest
 from cachepolicy.runtime.journal import EVERYTHING, RETRY_MS
 from cachepolicy.runtime.link import Link, link
@@ -105,6 +105,9 @@ def _send(items: list[_Item]) -> None:
             _replay_later(client, here)
             if not isinstance(error, redis.RedisError):
                 raise
+        finally:
+            for item in here_items:
+                near.invalidated(*item)
         for item in here_items:
             signals.invalidation.send_robust(sender=None, table=item.table, sent=sent, replayed=False)
 
@@ -192,6 +195,8 @@ class _Upstream:
             _replay_later(redis_client, here)
             if not isinstance(error, redis.RedisError):
                 raise
+        finally:
+            near.clear()
 
 
 def _invalidate_row(keys: list[str], args: list[str]) -> None:

@@ -32,6 +32,7 @@ class CallKeys:
         self._names = [parameter.name for parameter in parameters]
         self._is_plain = all(parameter.kind in _PLAIN for parameter in parameters)
         self._closure = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+        self.encloses = bool(self._closure)
         code = function.__code__
         # Two lambdas on a line share name and line; only their code tells them apart (format 2: no reference counts).
         body = marshal.dumps(code, 2) if "<lambda>" in code.co_name else b""

@@ -14,7 +14,7 @@ from cachepolicy.runtime.compilations import beside, compiled, is_shared, share,
 from cachepolicy.runtime.encoding import Unkeyed, encode, encode_parameters, text
 from cachepolicy.runtime.tables import bound_ms, fingerprint, mention
 
-__all__ = ["REPLACEMENTS", "cache_key"]
+__all__ = ["REPLACEMENTS", "aggregates_key", "cache_key"]
 
 _DIGEST_BYTES: Final = 20
 
@@ -55,27 +55,8 @@ def _shape(kind: Any, model: Any, iterable: Any) -> bytes:
     return encode((*classes, fingerprint(frozenset({model._meta.db_table}))))
 
 
-def _fetch_all(upstream: Callable[[Any], None]) -> Callable[[Any], None]:
-    """QuerySet._fetch_all, with key and dependencies of one compilation; what has no key is read without a cache."""
-
-    @functools.wraps(upstream)
-    def fetch_all(self: Any) -> None:
-        if self._result_cache is not None:
-            upstream(self)
-            return
-        share((self,))
-        try:
-            upstream(self)
-        except Unkeyed:
-            self._no_monkey._fetch_all(self)
-        finally:
-            unshare((self,))
-
-    return fetch_all
-
-
 def _cached_as(upstream: Callable[..., Any]) -> Callable[..., Any]:
-    """cacheops' cached_as, the same; QuerySet.count(), exists() and aggregate() go through it, too."""
+    """cacheops' cached_as, with key and dependencies of one compilation; what has no key is not cached."""
 
     @functools.wraps(upstream)
     def cached_as(*samples: Any, **options: Any) -> Any:
@@ -84,7 +65,7 @@ def _cached_as(upstream: Callable[..., Any]) -> Callable[..., Any]:
         try:
             extra = options.get("extra")
             if isinstance(extra, dict) and all(hasattr(each, "resolve_expression") for each in extra.values()):
-                options["extra"] = _aggregates(querysets[0], extra)
+                options["extra"] = aggregates_key(querysets[0], extra)
             return upstream(*samples, **options)
         except Unkeyed:
             return lambda function: function
@@ -94,7 +75,7 @@ def _cached_as(upstream: Callable[..., Any]) -> Callable[..., Any]:
     return cached_as
 
 
-def _aggregates(queryset: Any, aggregates: dict[str, Any]) -> str:
+def aggregates_key(queryset: Any, aggregates: dict[str, Any]) -> str:
     """The key of what aggregate() adds to a queryset; cacheops' is a repr, for subqueries an address in memory."""
     compiler = queryset.query.get_compiler(using=queryset.db)
     parts = []
@@ -110,7 +91,6 @@ def _aggregates(queryset: Any, aggregates: dict[str, Any]) -> str:
 
 REPLACEMENTS: Final = (
     ("django.db.models:QuerySet", "_cache_key", lambda _: cache_key),
-    ("django.db.models:QuerySet", "_fetch_all", _fetch_all),
     ("cacheops.query", "cached_as", _cached_as),
     ("cacheops", "cached_as", _cached_as),
 )

@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Sequence
 from types import TracebackType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import redis
 from cacheops.redis import redis_client
 
 from cachepolicy import clock, signals
-from cachepolicy.runtime import births, scripts, switch
-from cachepolicy.runtime.conditions import digest
-from cachepolicy.runtime.dependencies import fingerprint
-from cachepolicy.runtime.entry import Entry, Value, unseal
+from cachepolicy.runtime import births, near, scripts, switch
+from cachepolicy.runtime.births import Computation
+from cachepolicy.runtime.entry import Entry, unseal
 from cachepolicy.runtime.freshness import is_bypassed, is_fresh
 from cachepolicy.runtime.invalidations import delivered
 from cachepolicy.runtime.link import Link, link
+from cachepolicy.runtime.near import Copy
+from cachepolicy.runtime.places import Place
+from cachepolicy.runtime.values import Kept
 
-__all__ = ["LOCK_MS", "REPLACEMENTS", "Place", "Reading"]
+__all__ = ["LOCK_MS", "REPLACEMENTS", "Reading", "getting", "near_copy", "unlock"]
 
 # How long the lock of a reader lives if it neither stores nor fails; nobody waits longer in all.
 LOCK_MS: Final = 10_000
@@ -40,69 +42,73 @@ return 1
 """
 
 
-class Place(NamedTuple):
-    """Where a value lies, and what it depends on: {table: [conditions]} as cacheops has it."""
-
-    key: str
-    prefix: str
-    conditions: dict[str, list[dict[str, Any]]]
-
-    def tables(self) -> list[str]:
-        """The tables whose epochs it depends on."""
-        return list(self.conditions)
-
-    def stamps(self) -> Iterator[tuple[int, str, str]]:
-        """The number of the table, the scheme and the key of each stamp it depends on."""
-        for number, (table, disjunction) in enumerate(self.conditions.items(), 1):
-            for conjunction in disjunction:
-                fields = sorted(conjunction)
-                digests = "".join([digest(field, conjunction[field]) for field in fields])
-                scheme = ",".join(fields)
-                yield number, scheme, scripts.stamp_key(self.prefix, table, scheme, digests)
-
-    def fingerprint(self) -> bytes:
-        """The fields of its tables, as they are in this deploy."""
-        return fingerprint(frozenset(self.conditions))
+def near_copy(key: Hashable) -> Copy | None:
+    """The copy under a key in this process's memory, if it may be served here and now."""
+    now_ns = clock.now_ns()
+    copy = near.find(key, now_ns)
+    if copy is None or is_fresh() or switch.current(now_ns).covers(copy.place.tables):
+        return None
+    births.lowered(copy.born_ns, copy.since_ns)
+    if signals.read.receivers:
+        _tell_read(copy.place.key, (now_ns - copy.born_ns) // 1000)
+    return copy
 
 
 class Reading:
-    """One read of a place, as a context manager: gives the value, or None and is then computing it."""
+    """One read of a place, as a context manager: gives the value as it is kept, or None and is then computing it.
 
-    __slots__ = ("_computation", "_lock", "_place", "_token")
+    `anew` is for who computes a value that is there.
+    """
 
-    def __init__(self, key: str, cond_dnfs: dict[str, list[dict[str, Any]]], prefix: str, lock: bool = False) -> None:
-        self._place = Place(key, prefix, cond_dnfs)
+    __slots__ = ("_anew", "_lock", "_place", "_token", "computation", "copy", "left_ns")
+
+    def __init__(self, place: Place, lock: bool = False, *, anew: bool = False) -> None:
+        self._place, self._anew = place, anew
         self._lock, self._token = lock, ""
+        self.computation: Computation | None = None
+        # What is kept of the value near by, and for how long the one in Redis is still good.
+        self.copy: Copy | None = None
+        self.left_ns: int | None = None
 
-    def __enter__(self) -> Value | None:
-        self._computation = births.begin(self._place.key)
+    def __enter__(self) -> Kept | None:
+        place = self._place
+        if place.near_ns and not self._anew and (copy := near_copy(place.key)) is not None:
+            self.copy = copy
+            return copy.kept
+        self.computation = computation = births.begin(place.key)
         found = self._look()
         # A reader that wants it fresh takes nobody's value, so that it waits for nobody.
-        if found is None and self._lock and self._computation.refusal is None and not is_fresh():
+        if found is None and self._lock and computation.refusal is None and not is_fresh():
             found = self._wait()
         if found is None:
-            _tell_read(self._place.key, None)
+            _tell_read(place.key, None)
             return None
         entry, age_us = found
-        births.finish(self._computation)
-        births.lowered(clock.now_ns() - age_us * 1000)
-        _tell_read(self._place.key, age_us)
-        return Value(entry.value)
+        births.finish(computation)
+        born_ns = clock.now_ns() - age_us * 1000
+        births.lowered(born_ns)
+        _tell_read(place.key, age_us)
+        self.left_ns = (entry.bound_us - age_us) * 1000
+        if place.near_ns:
+            self.copy = near.keep(place, entry.kept, born_ns, computation.started_ns, entry.bound_us // 1000)
+        return entry.kept
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        births.finish(self._computation)
+        if self.computation is not None:
+            births.finish(self.computation)
         if self._token:
-            self._unlock()
+            unlock(f"{self._place.key}:lock", self._token)
 
     def _look(self) -> tuple[Entry, int] | None:
         """The entry and its age in µs."""
-        place, computation, here = self._place, self._computation, link(redis_client)
+        place, computation, here = self._place, self.computation, link(redis_client)
+        assert computation is not None
         if is_bypassed():
             computation.refusal = "read past the cache"
             return None
-        if switch.is_off(place.tables()):
+        if switch.is_off(place.tables):
             computation.refusal = "switched off"
             return None
         try:
@@ -111,23 +117,20 @@ class Reading:
                 return None
             for _ in range(2):  # the first may find it set back
                 if here.clock.is_due():
-                    _open(here, place.prefix, place.tables())
+                    _open(here, place.prefix, place.tables)
             computation.restart()
             computation.redis_ns = here.clock.earliest_ns(computation.started_ns)
-            epochs = [f"{place.prefix}epoch:{table}" for table in place.conditions]
-            stamps = [stamp_key for _, _, stamp_key in place.stamps()]
-            generation_key = scripts.server_keys(place.prefix)[0]
-            data, *stamped = redis_client.values([place.key, generation_key, *epochs, *stamps])
+            data, *stamped = redis_client.values(place.asked())
             computation.generation = stamped[0]
-            if None in stamped[: 1 + len(epochs)]:
-                computation.generation = _open(here, place.prefix, place.tables())
+            if None in stamped[: 1 + len(place.tables)]:
+                computation.generation = _open(here, place.prefix, place.tables)
                 computation.restart()
                 computation.redis_ns = here.clock.earliest_ns(computation.started_ns)
                 return None
         except redis.RedisError:
             computation.refusal = "Redis cannot be reached"
             return None
-        if data is None or None in stamped or is_fresh():
+        if data is None or None in stamped or self._anew or is_fresh():
             return None
         if hashlib.sha1(b" ".join(stamped)).hexdigest().encode() != data[:_SUM_DIGITS]:
             return None
@@ -155,7 +158,7 @@ class Reading:
                 held = redis_client.values([lock_key])[0]
                 found = self._look()
                 now = time.monotonic()
-                if found is not None or held is None or self._computation.refusal is not None:
+                if found is not None or held is None or self._refused():
                     return found
                 if waited_for is not None and _first(held) != _first(waited_for):
                     return None  # released without a value, and another's by now
@@ -173,11 +176,16 @@ class Reading:
         except redis.RedisError:
             return None
 
-    def _unlock(self) -> None:
-        try:
-            redis_client.eval(_UNLOCK, 1, f"{self._place.key}:lock", self._token)
-        except redis.RedisError:
-            return  # it goes by itself
+    def _refused(self) -> bool:
+        return self.computation is None or self.computation.refusal is not None
+
+
+def unlock(lock_key: str, token: str) -> None:
+    """Release a lock, if it is still the one that was taken."""
+    try:
+        redis_client.eval(_UNLOCK, 1, lock_key, token)
+    except redis.RedisError:
+        return  # it goes by itself
 
 
 def _first(held: bytes) -> str:
@@ -185,7 +193,7 @@ def _first(held: bytes) -> str:
     return held.decode().partition(":")[0]
 
 
-def _open(here: Link, prefix: str, tables: list[str]) -> bytes:
+def _open(here: Link, prefix: str, tables: Sequence[str]) -> bytes:
     """Have the tables' records made where there are none, and learn Redis' time; gives the generation."""
     was_set_back = here.clock.set_back
     keys = scripts.server_keys(prefix) + scripts.table_keys(prefix, tables)
@@ -210,4 +218,9 @@ def _tell_read(key: str, age_us: int | None) -> None:
         signals.read.send_robust(sender=None, key=key, hit=age_us is not None, age_ms=age_ms)
 
 
-REPLACEMENTS: Final = (("cacheops.query", "getting", lambda _: Reading),)
+def getting(key: str, cond_dnfs: dict[str, list[dict[str, Any]]], prefix: str, lock: bool = False) -> Reading:
+    """Stands in for cacheops' `getting`."""
+    return Reading(Place(key, prefix, cond_dnfs), lock)
+
+
+REPLACEMENTS: Final = (("cacheops.query", "getting", lambda _: getting),)

@@ -19,6 +19,7 @@ from cachepolicy.runtime import (
     invalidations,
     known_parents,
     orm_writes,
+    queries,
     queryset_keys,
     reads,
     simple_cache,
@@ -48,6 +49,7 @@ REPLACEMENTS: Final[tuple[tuple[str, str, Callable[[Any], Any]], ...]] = (
     *orm_writes.REPLACEMENTS,
     *dependencies.REPLACEMENTS,
     *queryset_keys.REPLACEMENTS,
+    *queries.REPLACEMENTS,
     *known_parents.REPLACEMENTS,
     *freshness.REPLACEMENTS,
 )

@@ -14,12 +14,13 @@ from cacheops.redis import redis_client
 from cacheops.simple import CacheMiss
 from django.db import connections
 
-from cachepolicy.runtime import births
+from cachepolicy.runtime import births, near
 from cachepolicy.runtime.fills import bounded_ms, fill
-from cachepolicy.runtime.reads import Place, Reading
+from cachepolicy.runtime.places import Place
+from cachepolicy.runtime.reads import Reading
 from cachepolicy.runtime.transactions import transaction_states
 
-__all__ = ["REPLACEMENTS"]
+__all__ = ["REPLACEMENTS", "forget"]
 
 _log: Final = logging.getLogger("cachepolicy")
 # What asked and never stored is forgotten then, as when a function raised.
@@ -36,10 +37,9 @@ def _place(key: str) -> Place:
 def _get(_upstream: Any) -> Callable[..., Any]:
     def get(_cache: Any, cache_key: str) -> Any:
         place = _place(cache_key)
-        reading = Reading(place.key, place.conditions, place.prefix)
-        found = reading.__enter__()
+        found = Reading(place).__enter__()
         if found is not None:
-            return found.value
+            return found.value()
         births.prune(_MOST_ASKED)
         raise CacheMiss
 
@@ -61,12 +61,18 @@ def _set(_upstream: Any) -> Callable[..., None]:
     return set_
 
 
+def forget(place: Place) -> None:
+    """Drop the value of a place, here and in Redis."""
+    try:
+        redis_client.delete(place.key)
+    except redis.RedisError as error:
+        _log.warning("%s could not be deleted, and goes with its timeout: %s", place.key, error)
+    near.forget(place.key)
+
+
 def _delete(_upstream: Any) -> Callable[..., None]:
     def delete(_cache: Any, cache_key: str) -> None:
-        try:
-            redis_client.delete(_place(cache_key).key)
-        except redis.RedisError as error:
-            _log.warning("%s could not be deleted, and goes with its timeout: %s", cache_key, error)
+        forget(_place(cache_key))
 
     return delete
 

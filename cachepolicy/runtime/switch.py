@@ -76,9 +76,10 @@ class _Seen:
     looked_ns: int | None = None
 
 
-def current() -> Switches:
+def current(now_ns: int | None = None) -> Switches:
     """What is off now; looks into Redis when the last look is POLL_MS old, and without Redis nothing changes."""
-    now_ns = clock.now_ns()
+    if now_ns is None:
+        now_ns = clock.now_ns()
     # A test's clock may have been set back.
     if _Seen.looked_ns is None or not 0 <= now_ns - _Seen.looked_ns < POLL_MS * 1_000_000:
         _Seen.looked_ns = now_ns  # first, so that other threads do not wait for Redis too

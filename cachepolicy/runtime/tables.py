@@ -16,7 +16,18 @@ from django.db.models import NOT_PROVIDED, Field, ForeignKey, Model
 from cachepolicy import conf
 from cachepolicy.policies.model import PolicySet
 
-__all__ = ["Mention", "bound_ms", "fingerprint", "is_comparable", "known_tables", "mention", "tables_in"]
+__all__ = [
+    "Bounds",
+    "Mention",
+    "bound_ms",
+    "bounds",
+    "fingerprint",
+    "is_comparable",
+    "is_near",
+    "known_tables",
+    "mention",
+    "tables_in",
+]
 
 _TEXTS: Final = 2048
 _WORD: Final = re.compile(r"\w+")
@@ -74,7 +85,7 @@ class _Catalogue:
         self.fingerprint = lru_cache(maxsize=_TEXTS)(self._fingerprint)
         self.comparable: dict[tuple[str, str], bool] = {}
         self.policies: PolicySet | None = None
-        self.bounds: dict[frozenset[str], int | None] = {}
+        self.bounds: dict[frozenset[str], Bounds] = {}
 
     def _mention(self, sql: str) -> Mention:
         text = sql.lower()
@@ -175,19 +186,53 @@ def _is_stored_as_given(field: Field) -> bool:  # type: ignore[type-arg]
     )
 
 
-def bound_ms(tables: frozenset[str]) -> int | None:
-    """The shortest timeout of the tables' rules in force; None where no table has a rule."""
+class Bounds(NamedTuple):
+    """What the rules of some tables allow together, in ms: the shortest timeout, and the shortest `near`.
+
+    `timeout` is None where no table has a rule; `near` and `ahead` are 0 where one of the rules has none.
+    """
+
+    timeout: int | None
+    near: int
+    ahead: int
+
+    def ahead_of(self, bound_ms: int) -> int:
+        """How long before its end a value of this bound is computed anew; a call site may have shortened it."""
+        return self.ahead if self.ahead < bound_ms else bound_ms // 2
+
+
+def bounds(tables: frozenset[str]) -> Bounds:
+    """What the rules in force allow of the tables."""
     catalogue, policies = _current or _catalogue(), conf.policies()
     if catalogue.policies is not policies:
         catalogue.bounds = {}  # before the policies: who finds these in place must not find the others' bounds
         catalogue.policies = policies
-    bounds = catalogue.bounds
+    found = catalogue.bounds
     try:
-        return bounds[tables]
+        return found[tables]
     except KeyError:
         models = (catalogue.by_table.get(table) for table in tables)
-        rules = (policies.rule_for(model._meta.label) for model in models if model is not None)
-        bound = min((rule.timeout.value.ms for rule in rules if rule is not None), default=None)
-        if len(bounds) < _TEXTS:
-            bounds[tables] = bound
+        rules = [policies.rule_for(model._meta.label) for model in models if model is not None]
+        kept = [rule for rule in rules if rule is not None]
+        timeout = min((rule.timeout.value.ms for rule in kept), default=None)
+        near = min((rule.near.value.ms if rule.near.value else 0 for rule in kept), default=0)
+        ahead = min((rule.refresh_ahead.value.ms if rule.refresh_ahead.value else 0 for rule in kept), default=0)
+        bound = Bounds(timeout, near, ahead)
+        if len(found) < _TEXTS:
+            found[tables] = bound
         return bound
+
+
+def bound_ms(tables: frozenset[str]) -> int | None:
+    """The shortest timeout of the tables' rules in force; None where no table has a rule."""
+    return bounds(tables).timeout
+
+
+def is_near(model: type[Model]) -> bool:
+    """Whether a process may keep the rows of the model's table."""
+    return bounds(_alone(model._meta.db_table)).near > 0
+
+
+@lru_cache(maxsize=_TEXTS)
+def _alone(table: str) -> frozenset[str]:
+    return frozenset({table})

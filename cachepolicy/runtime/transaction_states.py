@@ -9,7 +9,7 @@ import cacheops.transaction
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.utils.connection import ConnectionDoesNotExist
 
-from cachepolicy.runtime.connection_state import Item, state_of
+from cachepolicy.runtime.connection_state import Item, state_of, suspects
 
 __all__ = ["in_force", "transaction_states"]
 
@@ -35,6 +35,8 @@ class _TransactionState:
 
     def is_dirty(self) -> bool:
         """Whether reads here must neither be served nor stored."""
+        if not suspects:
+            return False
         connection = self._connection()
         return connection is not None and state_of(connection).is_dirty(connection)
 
@@ -70,6 +72,16 @@ class _TransactionStates:
     def is_dirty(self, dbs: Iterable[str]) -> bool:
         """Whether any of these databases is."""
         return any(self[alias].is_dirty() for alias in dbs)
+
+    def any_is_dirty(self) -> bool:
+        """Whether any database is that this thread has a connection to."""
+        if not suspects:
+            return False
+        for connection in connections.all(initialized_only=True):
+            state = connection.__dict__.get("_cachepolicy")
+            if state is not None and state.is_dirty(connection):
+                return True
+        return False
 
 
 transaction_states: Final = _TransactionStates()

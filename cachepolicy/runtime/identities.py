@@ -1,0 +1,303 @@
+"""What a queryset asks, told without compiling its SQL: equal identities have one SQL, one shape and one database.
+
+Compiling is what a read of the ORM costs most, so that a key which needs no SQL pays on every hit. The identity is made
+of what Django's compiler reads of a query; where a query holds anything that is not known here to the letter
+(annotations, subqueries, transforms, parts of third parties), it has none, and is compiled.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import uuid
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+from cacheops.conf import Defaults
+from cacheops.conf import settings as cacheops_settings
+from django.db.models import AutoField, CharField, Field, ForeignKey, IntegerField, Q, UUIDField
+from django.db.models.expressions import Col
+from django.db.models.query import ModelIterable
+from django.db.models.sql import Query
+from django.db.models.sql.datastructures import BaseTable, Join
+from django.db.models.sql.where import NothingNode, WhereNode
+
+from cachepolicy.runtime.tables import is_comparable
+
+__all__ = ["aggregates_identity", "get_identity", "has_one_prefix", "identity", "row_identity"]
+
+_CORE: Final = "django.db.models."
+# Types whose equality is that of their SQL.
+_EXACT: Final = frozenset({int, str, bool, type(None), uuid.UUID, bytes, datetime.date})
+# Two of these may be equal and read differently: Decimal("1.0") and Decimal("1.00"), instants in two zones.
+_BY_REPR: Final = frozenset({float, decimal.Decimal, datetime.datetime, datetime.time, datetime.timedelta})
+_LISTS: Final = frozenset({list, tuple, set, frozenset})
+_MOST_VALUES: Final = 200
+
+
+class _Unknown(Exception):
+    """The query holds something that this module does not know."""
+
+
+def identity(queryset: Any) -> Hashable | None:
+    """What the queryset asks, of which database and in which shape; None where only its SQL can tell."""
+    query = queryset.query
+    if type(query) is not Query or not has_one_prefix():
+        return None
+    try:
+        parts = [
+            (name, read(value)) for name, value in query.__dict__.items() if (read := _READERS[name]) is not _no_matter
+        ]
+    except (_Unknown, KeyError):
+        return None
+    if not query.order_by and query.default_ordering and not _is_ordered_by_names(queryset.model):
+        return None
+    return (
+        *(queryset.__class__, queryset.model, queryset._iterable_class, queryset._fields, queryset.db),
+        tuple(parts),
+    )
+
+
+def get_identity(queryset: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Hashable | None:
+    """The same of `get(...)` by exact values of the model's own fields, on a queryset that asks nothing else."""
+    query: Any = queryset.query
+    if (
+        query.__class__ is not Query
+        or not _PLAIN.issuperset(query.__dict__)
+        or query.where.children
+        or query.annotations
+        or query.extra
+        or query._filtered_relations
+        or queryset._iterable_class is not ModelIterable
+        or queryset._fields is not None
+        or queryset._prefetch_related_lookups
+        or queryset._known_related_objects
+    ):
+        return None
+    pairs: Any = kwargs.items()
+    if args:
+        pairs = [*_of_q(args), *pairs]
+    return row_identity(queryset.__class__, queryset.model, queryset.db, pairs)
+
+
+def row_identity(kind: type, model: Any, alias: str, pairs: Iterable[tuple[str, Any]]) -> Hashable | None:
+    """The same of a get() on all rows of a model, by pairs of field and value; None where they are not plain."""
+    asked: list[Any] = [kind, model, alias]
+    for name, value in pairs:
+        value_type = type(value)
+        if value_type not in _GET_TYPES or not _is_own(model, name):
+            return None
+        asked += (name, value_type, value)
+    return tuple(asked) if len(asked) > 3 and has_one_prefix() else None
+
+
+def aggregates_identity(aggregates: Mapping[str, Any]) -> Hashable | None:
+    """What aggregate() adds to a queryset, of Django's own aggregates over fields."""
+    parts = []
+    for name, aggregate in aggregates.items():
+        kind = type(aggregate)
+        if kind.__module__ != "django.db.models.aggregates":
+            return None
+        args, kwargs = aggregate._constructor_args
+        values = (*args, *kwargs, *kwargs.values())
+        if not all(type(value) in (str, bool) for value in values):
+            return None
+        parts.append((name, kind, args, tuple(kwargs.items())))
+    return tuple(parts)
+
+
+def has_one_prefix() -> bool:
+    """Whether the project's keys have one prefix, which need not be asked for each read."""
+    return cacheops_settings.CACHEOPS_PREFIX is _NO_PREFIX
+
+
+_NO_PREFIX: Final = Defaults.CACHEOPS_PREFIX
+_GET_TYPES: Final = frozenset({int, str, uuid.UUID})
+# What a query has that nobody has asked anything of yet, and what cloning adds to it.
+_PLAIN: Final = frozenset(
+    {"model", "alias_refcount", "alias_map", "alias_cols", "external_aliases", "table_map", "used_aliases", "where"}
+    | {"annotations", "extra", "_filtered_relations", "_annotation_select_cache", "_extra_select_cache"}
+    | {"filter_is_sticky", "base_table"}
+)
+
+
+def _of_q(args: tuple[Any, ...]) -> list[Any]:
+    """The pairs of one Q, as `article.author` asks; a pair that is none makes it unknown by its type."""
+    if len(args) != 1 or type(args[0]) is not Q:
+        return [("", None)]
+    q = args[0]
+    is_plain = q.connector == Q.AND and not q.negated and all(type(child) is tuple for child in q.children)
+    return q.children if is_plain else [("", None)]
+
+
+@lru_cache(maxsize=4096)
+def _is_own(model: Any, name: str) -> bool:
+    """Whether `name=value` compares a field of the model's own, whose values have one reading."""
+    field = (
+        model._meta.pk
+        if name == "pk"
+        else next((each for each in model._meta.concrete_fields if name in (each.name, each.attname)), None)
+    )
+    if field is None or field.model._meta.concrete_model is not model._meta.concrete_model:
+        return False
+    target: Field[Any, Any] = field
+    while isinstance(target, ForeignKey):
+        target = target.target_field
+    # No dates: what a text means as a DateTimeField is up to the time zone of the hour.
+    is_plain = isinstance(target, (IntegerField, AutoField, CharField, UUIDField))
+    return is_plain and is_comparable(model._meta.db_table, field.attname)
+
+
+@lru_cache(maxsize=1024)
+def _is_ordered_by_names(model: Any) -> bool:
+    return all(type(each) is str for each in model._meta.ordering)
+
+
+def _no_matter(_value: Any) -> None:
+    """Of an attribute that does not change the SQL."""
+
+
+def _only(*values: Any) -> Callable[[Any], None]:
+    def read(value: Any) -> None:
+        if value not in values:
+            raise _Unknown
+
+    return read
+
+
+def _empty(value: Any) -> None:
+    if value:
+        raise _Unknown
+
+
+def _names(value: Any) -> Hashable:
+    if not all(type(each) is str for each in value):
+        raise _Unknown
+    return tuple(value)
+
+
+def _counts(value: Any) -> Hashable:
+    return tuple(value.items())
+
+
+def _plain(value: Any) -> Hashable:
+    kind = type(value)
+    if kind in _EXACT:
+        return (kind, value)
+    if kind in _BY_REPR:
+        return (kind, repr(value))
+    if kind in _LISTS:
+        if len(value) > _MOST_VALUES:
+            raise _Unknown
+        return (kind, tuple([_plain(each) for each in value]))
+    raise _Unknown
+
+
+def _aliases(value: Any) -> Hashable:
+    parts: list[Hashable] = []
+    for alias, table in value.items():
+        kind = type(table)
+        if kind is BaseTable:
+            parts.append((alias, table.table_name, table.table_alias))
+        elif kind is Join and table.filtered_relation is None:
+            field = table.join_field
+            if not type(field).__module__.startswith(_CORE):
+                raise _Unknown
+            where = (table.table_name, table.parent_alias, table.table_alias, table.join_type, table.nullable)
+            parts.append((alias, field, *where))
+        else:
+            raise _Unknown
+    return tuple(parts)
+
+
+def _where(node: Any) -> Hashable:
+    kind = type(node)
+    if kind is WhereNode:
+        return (node.connector, node.negated, *[_where(child) for child in node.children])
+    if kind is NothingNode:
+        return "nothing"
+    if not kind.__module__.startswith(_CORE) or not _LOOKUP.issuperset(node.__dict__) or node.bilateral_transforms:
+        raise _Unknown
+    return (kind, _column(node.lhs), _plain(node.rhs))
+
+
+# What a lookup holds, and what it has cached of itself.
+_LOOKUP: Final = frozenset(
+    {"_constructor_args", "lhs", "rhs", "bilateral_transforms", "contains_aggregate", "contains_over_clause"}
+    | {"contains_column_references", "contains_subquery", "identity", "output_field", "_output_field_or_none"}
+)
+
+
+def _column(value: Any) -> Hashable:
+    if type(value) is not Col or not type(value.target).__module__.startswith(_CORE):
+        raise _Unknown
+    return (value.alias, value.target, value.output_field)
+
+
+def _columns(value: Any) -> Hashable:
+    return tuple([_column(each) for each in value])
+
+
+def _related(value: Any) -> Hashable:
+    if isinstance(value, dict):
+        return tuple([(name, _related(each)) for name, each in value.items()])
+    return bool(value)
+
+
+def _selected(value: Any) -> Hashable:
+    if value is None:
+        return None
+    if not all(type(name) is str and type(each) in (int, str) for name, each in value.items()):
+        raise _Unknown
+    return tuple(value.items())
+
+
+def _deferred(value: Any) -> Hashable:
+    names, defer = value
+    return (frozenset(names), defer)
+
+
+_READERS: Final[dict[str, Callable[[Any], Any]]] = {
+    "model": _no_matter,  # the queryset's
+    "alias_refcount": _counts,
+    "alias_map": _aliases,
+    "alias_cols": _only(True),
+    "external_aliases": _empty,
+    "table_map": _no_matter,  # of use to joins yet to come
+    "used_aliases": _no_matter,
+    "_lookup_joins": _no_matter,
+    "filter_is_sticky": _no_matter,
+    "base_table": _no_matter,
+    "where": _where,
+    "annotations": _empty,
+    "extra": _empty,
+    "_filtered_relations": _empty,
+    "_annotation_select_cache": _no_matter,
+    "_extra_select_cache": _no_matter,
+    "annotation_select_mask": _empty,
+    "extra_select_mask": _empty,
+    "extra_tables": _empty,
+    "extra_order_by": _empty,
+    "default_cols": bool,
+    "default_ordering": bool,
+    "standard_ordering": bool,
+    "subquery": _only(False),
+    "select": _columns,
+    "group_by": _only(None),
+    "order_by": _names,
+    "low_mark": _plain,
+    "high_mark": _plain,
+    "distinct": bool,
+    "distinct_fields": _names,
+    "select_for_update": _only(False),
+    "select_related": _related,
+    "max_depth": _plain,
+    "values_select": _names,
+    "selected": _selected,
+    "has_select_fields": _no_matter,
+    "combinator": _only(None),
+    "combined_queries": _empty,
+    "deferred_loading": _deferred,
+    "explain_info": _only(None),
+}

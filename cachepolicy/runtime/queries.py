@@ -1,0 +1,166 @@
+"""The cached reads of a queryset: fetch, get, count, exists and aggregate, in place of cacheops' own.
+
+What they ask is cacheops': the rule's ops, `.cache()`, no read for a write, no dirty transaction. How it is answered is
+ours: by the process's memory where the rule has `near`, by Redis, by the database.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, Final
+
+from cacheops.conf import settings as cacheops_settings
+from cacheops.signals import cache_read
+from django.db.models import QuerySet
+from django.db.models.manager import BaseManager
+
+from cachepolicy.runtime import near
+from cachepolicy.runtime.answers import answer
+from cachepolicy.runtime.fills import bounded_ms
+from cachepolicy.runtime.identities import get_identity, row_identity
+from cachepolicy.runtime.near import Copy
+from cachepolicy.runtime.places import place_of
+from cachepolicy.runtime.reads import near_copy
+from cachepolicy.runtime.tables import is_near
+from cachepolicy.runtime.transactions import transaction_states
+from cachepolicy.runtime.values import keep
+
+__all__ = ["REPLACEMENTS"]
+
+# Where get() waits for the copy of the rows that it has asked for; what these ask for themselves goes by.
+_asking: Final[ContextVar[list[Copy] | None]] = ContextVar("cachepolicy_asking", default=None)
+
+
+def _answered(queryset: Any, op: str, compute: Callable[[Any], Any], aggregates: dict[str, Any] | None = None) -> Any:
+    asking = _asking.get()
+    if asking is not None:
+        _asking.set(None)
+    if (place := place_of(queryset, op, aggregates)) is None:
+        return compute(queryset)
+    profile = queryset._cacheprofile
+    ms = bounded_ms(profile["timeout"], place.allowed.timeout)
+    sender = queryset.model if op == "fetch" else None
+
+    def here() -> Any:
+        return compute(queryset)
+
+    def apart() -> Callable[[], Any]:
+        # For another thread: a queryset and its query are one thread's.
+        return functools.partial(compute, queryset._chain())
+
+    value, copy = answer(place, here, ms, lock=profile["lock"], dbs=(queryset.db,), apart=apart, sender=sender)
+    if asking is not None and copy is not None:
+        asking.append(copy)
+    return value
+
+
+def _rows(queryset: Any) -> list[Any]:
+    return list(queryset._iterable_class(queryset))
+
+
+def _fetch_all(_upstream: Any) -> Callable[[Any], None]:
+    def fetch_all(self: Any) -> None:
+        if self._result_cache is None and self._should_cache("fetch"):
+            self._result_cache = _answered(self, "fetch", _rows)
+        self._no_monkey._fetch_all(self)  # and what is prefetched
+
+    return fetch_all
+
+
+def _of_op(op: str, of_rows: Callable[[Any], Any]) -> Callable[[Any], Callable[[Any], Any]]:
+    """count() and exists(), which the rows answer where they are there already."""
+
+    def replaced(_upstream: Any) -> Callable[[Any], Any]:
+        def method(self: Any) -> Any:
+            if self._result_cache is not None:
+                return of_rows(self._result_cache)
+            compute = getattr(self._no_monkey, op)
+            if not self._should_cache(op):
+                return compute(self)
+            return _answered(self, op, compute)
+
+        method.__name__ = op
+        return method
+
+    return replaced
+
+
+def _aggregate(_upstream: Any) -> Callable[..., Any]:
+    def aggregate(self: Any, *args: Any, **kwargs: Any) -> Any:
+        def compute(queryset: Any) -> Any:
+            return queryset._no_monkey.aggregate(queryset, *args, **kwargs)
+
+        if not self._should_cache("aggregate"):
+            return compute(self)
+        try:
+            named = {**kwargs, **{each.default_alias: each for each in args}}
+            return _answered(self, "aggregate", compute, named) if named else {}
+        except (AttributeError, TypeError):
+            return compute(self)  # Django says what is wrong with them
+
+    return aggregate
+
+
+def _manager_get(upstream: Callable[..., Any]) -> Callable[..., Any]:
+    """Manager.get: from memory before a queryset is made, where the manager adds nothing to it."""
+
+    @functools.wraps(upstream)
+    def get(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not args and near.is_used() and _adds_nothing(type(self), self._queryset_class):
+            model = self.model
+            key = row_identity(self._queryset_class, model, self.db, kwargs.items())
+            # That it may be kept near by was said by who has kept it.
+            if key is not None and _may_be_served(self.db) and (copy := near_copy(key)) is not None:
+                cache_read.send(sender=model, func=None, hit=True)
+                return copy.kept.value()
+        return upstream(self, *args, **kwargs)
+
+    return get
+
+
+def _get(upstream: Callable[..., Any]) -> Callable[..., Any]:
+    """QuerySet.get: by plain values of the model's own fields from memory, without a query being made at all."""
+
+    @functools.wraps(upstream)
+    def get(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not is_near(self.model) or not self._should_cache("get"):
+            return upstream(self, *args, **kwargs)
+        key = get_identity(self, args, kwargs)
+        if key is None:
+            return upstream(self, *args, **kwargs)
+        if (copy := near_copy(key)) is not None:
+            cache_read.send(sender=self.model, func=None, hit=True)
+            return copy.kept.value()
+        asked: list[Copy] = []
+        token = _asking.set(asked)
+        try:
+            row = upstream(self, *args, **kwargs)
+        finally:
+            _asking.reset(token)
+        if asked:
+            near.keep_under(key, asked[0], keep(row))
+        return row
+
+    return get
+
+
+@functools.cache
+def _adds_nothing(manager: Any, queryset: Any) -> bool:
+    """Whether the manager's querysets ask for the whole table, and get() is ours."""
+    return manager.get_queryset is BaseManager.get_queryset and queryset.get is QuerySet.get
+
+
+def _may_be_served(alias: str) -> bool:
+    return cacheops_settings.CACHEOPS_ENABLED and not transaction_states[alias].is_dirty()
+
+
+REPLACEMENTS: Final = (
+    ("django.db.models:QuerySet", "_fetch_all", _fetch_all),
+    ("django.db.models:QuerySet", "get", _get),
+    ("django.db.models:Manager", "get", _manager_get),
+    ("django.db.models:QuerySet", "count", _of_op("count", len)),
+    ("django.db.models:QuerySet", "exists", _of_op("exists", bool)),
+    ("django.db.models:QuerySet", "aggregate", _aggregate),
+)
