@@ -63,12 +63,12 @@ def get_identity(queryset: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     """The same of `get(...)` by exact values of the model's own fields, on a queryset that asks nothing else."""
     query: Any = queryset.query
     if (
-        query.__class__ is not Query
+        type(query) is not Query
         or not _PLAIN.issuperset(query.__dict__)
         or query.where.children
         or query.annotations
         or query.extra
-        or query._filtered_relations
+        or query.__dict__["_filtered_relations"]
         or queryset._iterable_class is not ModelIterable
         or queryset._fields is not None
         or queryset._prefetch_related_lookups

@@ -108,7 +108,7 @@ def _manager_get(upstream: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(upstream)
     def get(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if not args and near.is_used() and _adds_nothing(type(self), self._queryset_class):
+        if not args and near.is_used() and _adds_nothing(self.__class__, self._queryset_class):
             model = self.model
             key = row_identity(self._queryset_class, model, self.db, kwargs.items())
             # That it may be kept near by was said by who has kept it.
