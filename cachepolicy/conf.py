@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -77,9 +78,9 @@ def near_bytes() -> int:
     return size
 
 
-def compress_above() -> int | None:
+def compress_above() -> int:
     """CACHEPOLICY_COMPRESS_ABOVE: how many bytes a value may have before it is compressed in Redis; default never."""
-    size: int | None = getattr(settings, "CACHEPOLICY_COMPRESS_ABOVE", None)
+    size: int = getattr(settings, "CACHEPOLICY_COMPRESS_ABOVE", sys.maxsize)
     return size
 
 

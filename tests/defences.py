@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -63,13 +62,13 @@ def _seal(patch: pytest.MonkeyPatch) -> None:
 
 def _seal_bound_to_the_key(patch: pytest.MonkeyPatch) -> None:
     upstream = entry._mac
-    patch.setattr(entry, "_mac", lambda secret, body, _name, fingerprint: upstream(secret, body, b"", fingerprint))
+    patch.setattr(entry, "_mac", lambda keyed, body, _name, fingerprint: upstream(keyed, body, b"", fingerprint))
 
 
 def _unreadable_is_a_miss(patch: pytest.MonkeyPatch) -> None:
     def unseal(data: bytes, _key: str, _fingerprint: bytes) -> entry.Entry:
-        _, _, birth_us, wall_us, bound_ms = entry._HEADER.unpack_from(data, entry._MAC_BYTES)
-        return entry.Entry(birth_us, wall_us, bound_ms * 1000, pickle.loads(data[entry._START :]))
+        *_, birth_us, wall_us, bound_ms = entry._HEADER.unpack_from(data, entry._MAC_BYTES)
+        return entry.Entry(birth_us, wall_us, bound_ms * 1000, entry.from_payload(data[entry._START :]))
 
     patch.setattr(reads, "unseal", unseal)
 

@@ -1,8 +1,9 @@
 """An entry: a value as it lies in Redis, with its birth, sealed by a MAC that is bound to its key.
 
-Layout: MAC (16 bytes), version, length of the key, birth by Redis' clock and by the wall's, bound, pickle. The MAC is
-keyed BLAKE2b (RFC 7693) over all of it, the key and the fingerprint of the tables' fields, and is verified before the
-pickle is opened: flipped bytes, a forgery, another key's value and a row of other fields are no entry at all.
+Layout: MAC (16 bytes), version, flags, length of the key, birth by Redis' clock and by the wall's, bound, payload. The
+MAC is keyed BLAKE2b (RFC 7693) over all of it, the key and the fingerprint of the tables' fields, and is verified
+before anything is decompressed or unpickled: flipped bytes, a forgery, another key's value and a row of other fields
+are no entry at all.
 """
 
 from __future__ import annotations
@@ -11,15 +12,21 @@ import hashlib
 import hmac
 import pickle
 import struct
+import zlib
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from django.conf import settings
 
-__all__ = ["Entry", "Serializer", "Value", "pickled", "seal", "unseal"]
+from cachepolicy import conf
+from cachepolicy.runtime.values import Kept, from_payload
 
-_HEADER: Final = struct.Struct(">BIQQQ")
-_VERSION: Final = 1
+__all__ = ["Entry", "Serializer", "seal", "unseal"]
+
+_HEADER: Final = struct.Struct(">BBIQQQ")
+# 1 had no flags, and the bare pickle of its value.
+_VERSION: Final = 2
+_COMPRESSED: Final = 1
 _MAC_BYTES: Final = 16
 _START: Final = _MAC_BYTES + _HEADER.size
 
@@ -30,61 +37,68 @@ class Entry(NamedTuple):
     birth_us: int
     wall_us: int
     bound_us: int
-    value: Any
-
-
-def pickled(value: Any) -> bytes:
-    """The bytes of a value; raises whatever its objects raise when they refuse to be pickled."""
-    return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    kept: Kept
 
 
 def seal(key: str, fingerprint: bytes, birth_us: int, wall_us: int, bound_ms: int, payload: bytes) -> bytes:
-    """The entry for a key; `payload` comes from `pickled`."""
+    """The entry for a key; `payload` is that of the value as it is kept."""
     name = key.encode()
-    body = _HEADER.pack(_VERSION, len(name), max(birth_us, 0), max(wall_us, 0), bound_ms) + payload
-    return _mac(_secrets()[0], body, name, fingerprint) + body
+    flags, payload = _compressed(payload)
+    body = _HEADER.pack(_VERSION, flags, len(name), max(birth_us, 0), max(wall_us, 0), bound_ms) + payload
+    return _mac(_macs()[0], body, name, fingerprint) + body
 
 
-def unseal(data: bytes, key: str, fingerprint: bytes) -> Entry | None:
+def unseal(data: bytes | memoryview, key: str, fingerprint: bytes) -> Entry | None:
     """What an entry says, or None where it is not one that was sealed for this key."""
     if len(data) < _START:
         return None
-    name, body, mac = key.encode(), data[_MAC_BYTES:], data[:_MAC_BYTES]
-    if not any(hmac.compare_digest(_mac(secret, body, name, fingerprint), mac) for secret in _secrets()):
+    name, whole = key.encode(), memoryview(data)
+    if not _is_sealed(whole[_MAC_BYTES:], whole[:_MAC_BYTES], name, fingerprint):
         return None
-    version, length, birth_us, wall_us, bound_ms = _HEADER.unpack_from(body)
+    version, flags, length, birth_us, wall_us, bound_ms = _HEADER.unpack_from(whole, _MAC_BYTES)
     if version != _VERSION or length != len(name):
         return None
+    payload = whole[_START:]
     try:
-        value = pickle.loads(memoryview(body)[_HEADER.size :])
+        kept = from_payload(zlib.decompress(payload) if flags & _COMPRESSED else payload)
     except Exception:
         return None  # its class went with a deploy, or refuses to come back
-    return Entry(birth_us, wall_us, bound_ms * 1000, value)
+    return Entry(birth_us, wall_us, bound_ms * 1000, kept)
 
 
-def _mac(secret: bytes, body: bytes, name: bytes, fingerprint: bytes) -> bytes:
-    digest = hashlib.blake2b(body, key=secret, digest_size=_MAC_BYTES)
+def _compressed(payload: bytes) -> tuple[int, bytes]:
+    """The flags, and the payload as it is stored."""
+    if len(payload) > conf.compress_above():
+        smaller = zlib.compress(payload, 1)
+        if len(smaller) < len(payload):
+            return _COMPRESSED, smaller
+    return 0, payload
+
+
+def _is_sealed(body: memoryview, mac: memoryview, name: bytes, fingerprint: bytes) -> bool:
+    for keyed in _macs():  # noqa: SIM110 - a generator costs as much as a short digest
+        if hmac.compare_digest(_mac(keyed, body, name, fingerprint), mac):
+            return True
+    return False
+
+
+def _mac(keyed: hashlib.blake2b, body: bytes | memoryview, name: bytes, fingerprint: bytes) -> bytes:
+    digest = keyed.copy()
+    digest.update(body)
     digest.update(name + fingerprint)
     return digest.digest()
 
 
-def _secrets() -> tuple[bytes, ...]:
-    return _derived(settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+def _macs() -> tuple[hashlib.blake2b, ...]:
+    return _keyed(settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
 
 
 @lru_cache(maxsize=8)
-def _derived(*keys: str | bytes) -> tuple[bytes, ...]:
-    texts = [key if isinstance(key, bytes) else key.encode() for key in keys]
-    return tuple(hashlib.blake2b(text, person=b"cachepolicy.mac", digest_size=32).digest() for text in texts)
-
-
-class Value:
-    """A value that has been verified and opened, on its way through cacheops to its serializer."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
+def _keyed(*secrets: str | bytes) -> tuple[hashlib.blake2b, ...]:
+    """What has taken in its key and nothing else: to be copied."""
+    texts = [secret if isinstance(secret, bytes) else secret.encode() for secret in secrets]
+    keys = [hashlib.blake2b(text, person=b"cachepolicy.mac", digest_size=32).digest() for text in texts]
+    return tuple(hashlib.blake2b(key=key, digest_size=_MAC_BYTES) for key in keys)
 
 
 class Serializer:
@@ -92,10 +106,14 @@ class Serializer:
 
     PickleError = pickle.PickleError
     HIGHEST_PROTOCOL = pickle.HIGHEST_PROTOCOL
-    dumps = staticmethod(pickled)
     load = staticmethod(pickle.load)
+
+    @staticmethod
+    def dumps(data: Any) -> bytes:
+        """The bytes of a file."""
+        return pickle.dumps(data, pickle.HIGHEST_PROTOCOL)
 
     @staticmethod
     def loads(data: Any) -> Any:
         """The value of an opened entry; bytes are cacheops' own."""
-        return data.value if isinstance(data, Value) else pickle.loads(data)
+        return data.value() if isinstance(data, Kept) else pickle.loads(data)

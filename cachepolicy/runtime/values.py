@@ -369,7 +369,7 @@ def _is_registered(model: type[Model]) -> bool:
 @lru_cache(maxsize=1024)
 def _shape(model: type[Model], alias: str | None, names: tuple[str, ...]) -> _Shape | None:
     """Of rows whose __dict__ has these names, or None where Django does not pickle them all and in its own way."""
-    if names[0] != "_state" or not _is_plain(model) or not {type(alias), *map(type, names)} <= {str, type(None)}:
+    if not _is_plain(model) or not {type(alias), *map(type, names)} <= {str, type(None)}:
         return None
     parts = [model._meta.app_label, model._meta.model_name or "", alias or "", *names[1:]]
     text = _BETWEEN.join(parts)

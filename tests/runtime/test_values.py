@@ -147,6 +147,16 @@ class ReducesItself(Model):
         return Thing, ("by __reduce__",)
 
 
+class ReducesItselfEx(Model):
+    a = models.TextField()
+
+    class Meta:
+        app_label = "kept"
+
+    def __reduce_ex__(self, _: Any) -> Any:
+        return Thing, ("by __reduce_ex__",)
+
+
 class NewOfItsOwn(Model):
     a = models.TextField()
 
@@ -154,9 +164,7 @@ class NewOfItsOwn(Model):
         app_label = "kept"
 
     def __new__(cls, *_: Any, **__: Any) -> Any:
-        new = super().__new__(cls)
-        new.by_new = "by __new__"
-        return new
+        return super().__new__(cls)
 
 
 class Registered(Model):
@@ -386,6 +394,10 @@ SHARED = ["shared"]
 ONE = row()
 
 
+def nested(levels: int) -> Any:
+    return () if levels == 0 else (nested(levels - 1),)
+
+
 def deep(levels: int) -> Any:
     return ["bottom"] if levels == 0 else [deep(levels - 1)]
 
@@ -405,6 +417,7 @@ PAIRS: list[tuple[str, Any, Any]] = [
     ("final", NOW.timetz().replace(tzinfo=datetime.UTC), NOW.timetz().replace(tzinfo=Zone())),
     ("final", (1, ("a", (NOW,))), Pair(1, 2)),
     ("final", frozenset({1, ("a",)}), frozenset({Choice.ONE})),
+    ("final", nested(values._DEPTH - 1), nested(values._DEPTH * 3)),
     ("container", [], collections.deque()),
     ("container", {"a": 1}, collections.OrderedDict(a=1)),
     ("container", {("a", 1): 1}, {Pair("a", 1): 1}),
@@ -421,6 +434,7 @@ PAIRS: list[tuple[str, Any, Any]] = [
     ("row", row(Proxy), row(OfItsOwn)),
     ("row", row(Child), row(SetsItsOwn)),
     ("row", row(Busy), row(ReducesItself)),
+    ("row", row(Busy), row(ReducesItselfEx)),
     ("row", row(Plain, 1, UTC_NOW), row(NewOfItsOwn)),
     ("row", row(Plain, 1, (1, 2)), row(Plain, 1, [1, 2])),
     ("row", row(Plain, annotated=1), row(Plain, annotated=Thing(1))),
@@ -474,6 +488,7 @@ def test_a_state_of_another_class_is_pickled() -> None:
     odd._state.db, odd._state.adding = "default", False
     assert kind(odd) == "pickled"
     assert type(keep(odd).value()._state) is OddState
+    assert type(keep([row(), odd]).value()[1]._state) is OddState
 
 
 class OddState(ModelState):
@@ -532,9 +547,12 @@ def test_the_bytes_of_a_binary_field_on_postgresql_come_back_as_a_memoryview() -
     assert [bytes(kept.value().a) for kept in ways(made)] == [b"bytes"] * 4
 
 
+@pytest.mark.usefixtures("_nothing_known_of_shapes")
 def test_names_of_fields_from_bytes_are_those_of_the_class() -> None:
     """Else each look at a field compares them by letter."""
-    given_out = from_payload(keep(row()).payload()).value()
+    payload = keep(row()).payload()
+    values._shape.cache_clear()
+    given_out = from_payload(payload).value()
     assert all(name is sys.intern(name) for name in vars(given_out))
 
 
@@ -550,6 +568,13 @@ def test_the_size_is_about_what_it_takes() -> None:
     assert keep([{"a": "b" * n} for n in range(1_000)]).size > 1_000 * 500
     assert keep(("a" * 1_000, ("b" * 1_000,))).size > 2_000
     assert keep(Thing("a" * 1_000)).size > 1_000
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, [[1]], [row()], {"a": [row()]}])
+def test_what_is_kept_near_is_not_kept_a_second_time_as_it_was_opened(value: Any) -> None:
+    kept = from_payload(keep(value).payload())
+    assert kept.size
+    assert not getattr(kept, "_opened", [])
 
 
 # A deploy.
