@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from django.apps import apps
 from django.db.models import Field, Model
+from django.db.models.manager import ManagerDescriptor
 
 from cachepolicy.policies.model import CallRule, ModelRule, PolicySet
 from cachepolicy.policies.problems import Origin, Problem, did_you_mean
@@ -33,11 +34,12 @@ def model_problems(policies: PolicySet) -> list[Problem]:
 
 
 def _misfits(policies: PolicySet) -> Iterator[Problem]:
+    ruled = [*_ruled(policies)]
     yield from _unknown_models(policies)
-    yield from _multi_table(policies)
+    yield from _multi_table(ruled)
     yield from _everything(policies)
-    yield from _coarse_relations(policies)
-    yield from _empty_promises(policies)
+    yield from _coarse_relations(policies, ruled)
+    yield from _empty_promises(policies, ruled)
     yield from _managers(policies)
     yield from _no_rule(policies)
 
@@ -95,6 +97,9 @@ def _installed() -> list[type[Model]]:
     return [*apps.get_models(include_auto_created=True)]
 
 
+_Ruled: TypeAlias = "list[tuple[type[Model], ModelRule]]"
+
+
 def _ruled(policies: PolicySet) -> Iterator[tuple[type[Model], ModelRule]]:
     """The installed models that have a rule, with it."""
     for model in _installed():
@@ -102,8 +107,8 @@ def _ruled(policies: PolicySet) -> Iterator[tuple[type[Model], ModelRule]]:
             yield model, rule
 
 
-def _multi_table(policies: PolicySet) -> Iterator[Problem]:
-    for model, rule in _ruled(policies):
+def _multi_table(ruled: _Ruled) -> Iterator[Problem]:
+    for model, rule in ruled:
         if not rule.ops.value:
             continue
         label = model._meta.label
@@ -118,7 +123,8 @@ def _multi_table(policies: PolicySet) -> Iterator[Problem]:
 
 def table_parents(model: type[Model]) -> list[type[Model]]:
     """The models whose tables hold a part of this model's rows, by multi-table inheritance."""
-    return [*concrete(model)._meta.get_parent_list()]
+    options = concrete(model)._meta
+    return [*options.get_parent_list()] if options.parents else []
 
 
 def table_children(model: type[Model]) -> list[type[Model]]:
@@ -151,8 +157,8 @@ def _everything(policies: PolicySet) -> Iterator[Problem]:
         yield Problem(rule.origin, "models.*.*", what, remedy, "cachepolicy.W013")
 
 
-def _coarse_relations(policies: PolicySet) -> Iterator[Problem]:
-    for model, rule in _ruled(policies):
+def _coarse_relations(policies: PolicySet, ruled: _Ruled) -> Iterator[Problem]:
+    for model, rule in ruled:
         for relation, other in relations(model) if rule.ops.value else ():
             if invalidates_by_row(policies, other):
                 continue
@@ -173,7 +179,10 @@ def _coarse_relations(policies: PolicySet) -> Iterator[Problem]:
 
 def relations(model: type[Model]) -> Iterator[tuple[str, type[Model]]]:
     """The fields of a model that lead to other tables, with the models there; explicit through tables too."""
-    for field in [*model._meta.fields, *model._meta.many_to_many]:
+    options = model._meta
+    # `fields` takes Django a while at first, and at every start each model is asked.
+    fields = options.fields if options.parents else options.local_fields
+    for field in [*fields, *(options.many_to_many if options.parents else options.local_many_to_many)]:
         assert isinstance(field, Field)
         other = field.related_model
         if not isinstance(other, type) or concrete(other) is concrete(model):
@@ -211,8 +220,8 @@ def refuses_writes(policies: PolicySet, model: type[Model]) -> bool:
     return rule is not None and rule.immutable.value
 
 
-def _empty_promises(policies: PolicySet) -> Iterator[Problem]:
-    for model, rule in _ruled(policies):
+def _empty_promises(policies: PolicySet, ruled: _Ruled) -> Iterator[Problem]:
+    for model, rule in ruled:
         if rule.immutable.value and not refuses_writes(policies, model):
             label, table = model._meta.label, concrete(model)._meta.label
             what = f"{label} is a proxy of {table}, which is not immutable: its rows do change"
@@ -222,7 +231,8 @@ def _empty_promises(policies: PolicySet) -> Iterator[Problem]:
 
 def _managers(policies: PolicySet) -> Iterator[Problem]:
     for model in _installed():
-        if "objects" in model._meta.managers_map:
+        # The map takes Django a while at first, and is to tell of a manager that has another name.
+        if isinstance(vars(model).get("objects"), ManagerDescriptor) or "objects" in model._meta.managers_map:
             continue
         rule = next(_rules_of_family(policies, model), None)
         if rule is None:

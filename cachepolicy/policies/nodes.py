@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import yaml
 
@@ -36,8 +35,7 @@ _DIRECTIVE: Final = re.compile("(?:^|(?<=[\n\r\x85\u2028\u2029]))%\\S*")
 _NO_CHARACTER: Final = re.compile(r"\\U(?!00(?:0|10))")
 
 
-@dataclass(frozen=True, slots=True)
-class Scalar:
+class Scalar(NamedTuple):
     """A piece of text; `plain` when it stands without quotes."""
 
     origin: Origin
@@ -45,16 +43,14 @@ class Scalar:
     plain: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Sequence:
+class Sequence(NamedTuple):
     """A list."""
 
     origin: Origin
     items: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Mapping:
+class Mapping(NamedTuple):
     """Keys and values in the order of the file; duplicates are refused before a Mapping is made."""
 
     origin: Origin
@@ -132,36 +128,34 @@ class _Builder:
         documents = 0
         for event in events:
             # In the order of their frequency, since most of the time of a long file goes here.
-            match event:
-                case yaml.ScalarEvent():
-                    origin = self._origin(event)
-                    self._refuse_extras(event, origin)
-                    self._add(Scalar(origin, event.value, not event.style))
-                case yaml.CollectionStartEvent():
-                    origin = self._origin(event)
-                    self._refuse_extras(event, origin)
-                    if len(self._open) >= MAX_DEPTH:
-                        what = f"this nests deeper than {MAX_DEPTH} levels"
-                        raise _Refused(origin, what, "a rule needs three")
-                    self._open.append((isinstance(event, yaml.MappingStartEvent), origin, []))
-                case yaml.CollectionEndEvent():
-                    is_mapping, start, children = self._open.pop()
-                    node = self._mapping(start, children) if is_mapping else Sequence(start, tuple(children))
-                    self._add(node)
-                case yaml.DocumentStartEvent():
-                    documents += 1
-                    if documents > 1:
-                        what = "a second document starts here"
-                        raise _Refused(self._origin(event), what, "keep one document in a file")
-                case yaml.AliasEvent():
-                    what = f"the alias {quoted(f'*{event.anchor}')}"
-                    raise _Refused(self._origin(event), what, _NO_ALIASES)
+            kind = event.__class__
+            if kind is yaml.ScalarEvent:
+                origin = self._origin(event)
+                self._refuse_extras(event, origin)
+                self._add(Scalar(origin, event.value, not event.style))
+            elif kind in _STARTS:
+                origin = self._origin(event)
+                self._refuse_extras(event, origin)
+                if len(self._open) >= MAX_DEPTH:
+                    raise _Refused(origin, f"this nests deeper than {MAX_DEPTH} levels", "a rule needs three")
+                self._open.append((kind is yaml.MappingStartEvent, origin, []))
+            elif kind in _ENDS:
+                is_mapping, start, children = self._open.pop()
+                self._add(self._mapping(start, children) if is_mapping else Sequence(start, tuple(children)))
+            elif kind is yaml.DocumentStartEvent:
+                documents += 1
+                if documents > 1:
+                    what = "a second document starts here"
+                    raise _Refused(self._origin(event), what, "keep one document in a file")
+            elif kind is yaml.AliasEvent:
+                raise _Refused(self._origin(event), f"the alias {quoted(f'*{event.anchor}')}", _NO_ALIASES)
         return self._root
 
     def _origin(self, event: Any) -> Origin:
-        line = event.start_mark.line + 1
+        mark, end = event.start_mark, self._end
+        line = mark.line + 1
         # libyaml ends a last line that has no line break by itself, and so points to a line that is not there.
-        return Origin(self._end.file, line, event.start_mark.column + 1) if line <= self._end.line else self._end
+        return Origin(end.file, line, mark.column + 1) if line <= end.line else end
 
     def _refuse_extras(self, event: Any, origin: Origin) -> None:
         self._count += 1
@@ -195,6 +189,8 @@ class _Builder:
         return Mapping(start, tuple(items))
 
 
+_STARTS: Final = (yaml.MappingStartEvent, yaml.SequenceStartEvent)
+_ENDS: Final = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
 _NO_ALIASES: Final = "write the values out; shared ones go into `defaults`"
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
-from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
 __all__ = ["FILL", "INVALIDATE", "OPEN", "random_text", "server_keys", "stamp_key", "table_keys"]
 
-_FOLDER: Final = files(__package__) / "lua"
+_FOLDER: Final = Path(__file__).with_name("lua")
 
 
 def _script(name: str) -> str:

@@ -41,7 +41,7 @@ NAME: Final = "cachepolicy:off"
 EVERYTHING: Final = "*"
 POLL_MS: Final = 500
 _FUNCTION: Final = "functions."
-_LINE: Final = re.compile(r"\*|functions\.[A-Za-z_][\w.:/-]*|[A-Za-z_]\w*\.(\*|[A-Za-z_]\w*)", re.ASCII)
+_LINE: Final = r"(?a)\*|functions\.[A-Za-z_][\w.:/-]*|[A-Za-z_]\w*\.(\*|[A-Za-z_]\w*)"
 # Sets the value where it is still what was read: two people may switch at once.
 _REPLACE: Final = """
 if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
@@ -141,7 +141,7 @@ def parse(value: bytes | None) -> Switches:
     if not value:
         return _NOTHING
     patterns = tuple(value.decode("utf-8", errors="replace").split("\n"))
-    if not all(map(_LINE.fullmatch, patterns)):
+    if not all(re.fullmatch(_LINE, pattern) for pattern in patterns):
         return _UNKNOWN
     functions = {pattern.removeprefix(_FUNCTION) for pattern in patterns if pattern.startswith(_FUNCTION)}
     # By the table: what is cached of a proxy's rows cannot be told from those of its model.
