@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import threading
 from contextvars import ContextVar
+from typing import Final
 
 from cachepolicy import clock, conf
 from cachepolicy.runtime.redis_clock import drift_ns
 
 __all__ = [
+    "UNREACHABLE",
     "Computation",
     "begin",
     "detach",
@@ -26,19 +28,33 @@ __all__ = [
     "taint",
 ]
 
+# Why nothing of it can be in Redis.
+UNREACHABLE: Final = "Redis cannot be reached"
+
 
 class Computation:
     """A value on its way into the cache; instants in ns of `clock.now_ns`.
 
     `born_ns`: it is certainly the committed state of that instant, or of a later one. `since_ns`: an invalidation since
-    then refuses it. `refusal`: why it must not be stored, if so.
+    then refuses it. `refusal`: why it must not be stored, if so; `unstorable`: why it cannot be in Redis alone.
     """
 
-    __slots__ = ("born_ns", "generation", "key", "parent", "redis_ns", "refusal", "since_ns", "started_ns")
+    __slots__ = (
+        "born_ns",
+        "generation",
+        "key",
+        "parent",
+        "redis_ns",
+        "refusal",
+        "since_ns",
+        "started_ns",
+        "unstorable",
+    )
 
     def __init__(self, key: str, parent: Computation | None) -> None:
         self.key, self.parent = key, parent
         self.refusal: str | None = None
+        self.unstorable = ""
         # What the reader saw of Redis at the miss: its generation, and its time at `started_ns` or a little earlier.
         self.generation: bytes | None = None
         self.redis_ns = 0

@@ -63,8 +63,9 @@ def fill(place: Place, data: Any, ms: int, *, dirty: bool, computation: Computat
             _warn_once(place, error)
             reason = f"it cannot be pickled: {error}"
         else:
-            reason = _store(place, payload, ms, computation)
-            if not reason and place.near_ns:
+            reason = computation.unstorable or _store(place, payload, ms, computation)
+            # Without Redis the database is asked once per `near`: what this process has written, it knows itself.
+            if place.near_ns and (not reason or reason in (computation.unstorable, births.UNREACHABLE)):
                 copy = near.keep(place, kept, computation.born_ns, computation.since_ns, ms)
     if signals.fill.receivers:
         signals.fill.send_robust(sender=None, key=place.key, stored=not reason, reason=reason)
@@ -105,7 +106,7 @@ def _store(place: Place, payload: bytes, ms: int, computation: Computation) -> s
     try:
         reply = link(redis_client).run(redis_client, scripts.FILL, keys, args)
     except redis.RedisError:
-        return "Redis cannot be reached"
+        return births.UNREACHABLE
     return bytes(reply[0]).decode()
 
 

@@ -78,7 +78,7 @@ class Reading:
         self.computation = computation = births.begin(place.key)
         found = self._look()
         # A reader that wants it fresh takes nobody's value, so that it waits for nobody.
-        if found is None and self._lock and computation.refusal is None and not is_fresh():
+        if found is None and self._lock and not self._refused() and not is_fresh():
             found = self._wait()
         if found is None:
             _tell_read(place.key, None)
@@ -113,7 +113,7 @@ class Reading:
             return None
         try:
             if not delivered(redis_client, here):
-                computation.refusal = "Redis has not been told of every write yet"
+                computation.unstorable = "Redis has not been told of every write yet"
                 return None
             for _ in range(2):  # the first may find it set back
                 if here.clock.is_due():
@@ -128,7 +128,7 @@ class Reading:
                 computation.redis_ns = here.clock.earliest_ns(computation.started_ns)
                 return None
         except redis.RedisError:
-            computation.refusal = "Redis cannot be reached"
+            computation.unstorable = births.UNREACHABLE
             return None
         if data is None or None in stamped or self._anew or is_fresh():
             return None
@@ -177,7 +177,8 @@ class Reading:
             return None
 
     def _refused(self) -> bool:
-        return self.computation is None or self.computation.refusal is not None
+        found = self.computation
+        return found is None or found.refusal is not None or bool(found.unstorable)
 
 
 def unlock(lock_key: str, token: str) -> None:
