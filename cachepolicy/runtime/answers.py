@@ -52,7 +52,7 @@ def answer(
     if place.near_ns and (copy := near_copy(place.key)) is not None:
         cache_read.send(sender=sender, func=func, hit=True)
         return copy.kept.value(), copy
-    reading = Reading(place, lock)
+    reading = Reading(place, lock, ms=ms)
     with reading as kept:
         cache_read.send(sender=sender, func=func, hit=kept is not None)
         if kept is None:
@@ -124,7 +124,7 @@ def _compute(place: Place, compute: Callable[[], Any], ms: int, lock_key: str, t
     births.detach()
     refreshes = _refreshes
     try:
-        reading = Reading(place, anew=True)
+        reading = Reading(place, ms=ms, anew=True)
         with reading:
             fill(place, compute(), ms, dirty=False, computation=reading.computation)
     except Exception:

@@ -6,6 +6,7 @@ Whatever is read inside lowers the birth of every open one, so that nested cache
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from contextvars import ContextVar
@@ -21,6 +22,7 @@ __all__ = [
     "detach",
     "finish",
     "found",
+    "is_too_old",
     "lowered",
     "open_computation",
     "prune",
@@ -40,19 +42,17 @@ class Computation:
     """
 
     __slots__ = (
-        "born_ns",
-        "generation",
-        "key",
-        "parent",
-        "redis_ns",
-        "refusal",
-        "since_ns",
-        "started_ns",
+        "born_ns", "generation", "key", "oldest_ns", "parent", "redis_ns", "refusal", "since_ns", "started_ns",
         "unstorable",
-    )
+    )  # fmt: skip
 
-    def __init__(self, key: str, parent: Computation | None) -> None:
+    def __init__(self, key: str, parent: Computation | None, bound_ms: int | None) -> None:
         self.key, self.parent = key, parent
+        # What is read inside and is older than half its time is read anew, or it would be born old: a function of 2 s
+        # that reads a list of an hour could be stored once an hour.
+        self.oldest_ns = math.inf if bound_ms is None else bound_ms * 500_000
+        if parent is not None:
+            self.oldest_ns = min(self.oldest_ns, parent.oldest_ns)
         self.refusal: str | None = None
         self.unstorable = ""
         # What the reader saw of Redis at the miss: its generation, and its time at `started_ns` or a little earlier.
@@ -83,9 +83,9 @@ def _unlocked_in_child() -> None:
 os.register_at_fork(after_in_child=_unlocked_in_child)
 
 
-def begin(key: str) -> Computation:
-    """Open a computation inside those that are open here; it is born now."""
-    computation = Computation(key, _open.get())
+def begin(key: str, bound_ms: int | None = None) -> Computation:
+    """Open a computation inside those that are open here; it is born now, and good for `bound_ms` if that is known."""
+    computation = Computation(key, _open.get(), bound_ms)
     _open.set(computation)
     return computation
 
@@ -124,6 +124,12 @@ def prune(most: int) -> None:
     while forgotten is not None:
         forgotten.refusal = forgotten.refusal or "too many were open at once"  # what lowers the others misses it now
         forgotten = forgotten.parent
+
+
+def is_too_old(born_ns: int, now_ns: int) -> bool:
+    """Whether what is being computed here must not be made of a value of this birth."""
+    computation = _open.get()
+    return computation is not None and now_ns - born_ns > computation.oldest_ns
 
 
 def lowered(born_ns: int, since_ns: int | None = None) -> None:

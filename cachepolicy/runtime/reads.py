@@ -48,6 +48,8 @@ def near_copy(key: Hashable) -> Copy | None:
     copy = near.find(key, now_ns)
     if copy is None or is_fresh() or switch.current(now_ns).covers(copy.place.tables):
         return None
+    if births.is_too_old(copy.born_ns, now_ns):
+        return None
     births.lowered(copy.born_ns, copy.since_ns)
     if signals.read.receivers:
         _tell_read(copy.place.key, (now_ns - copy.born_ns) // 1000)
@@ -57,13 +59,13 @@ def near_copy(key: Hashable) -> Copy | None:
 class Reading:
     """One read of a place, as a context manager: gives the value as it is kept, or None and is then computing it.
 
-    `anew` is for who computes a value that is there.
+    `ms` is how long what is computed will be good for. `anew` is for who computes a value that is there.
     """
 
-    __slots__ = ("_anew", "_lock", "_place", "_token", "computation", "copy", "left_ns")
+    __slots__ = ("_anew", "_lock", "_ms", "_place", "_token", "computation", "copy", "left_ns")
 
-    def __init__(self, place: Place, lock: bool = False, *, anew: bool = False) -> None:
-        self._place, self._anew = place, anew
+    def __init__(self, place: Place, lock: bool = False, *, ms: int | None = None, anew: bool = False) -> None:
+        self._place, self._ms, self._anew = place, ms, anew
         self._lock, self._token = lock, ""
         self.computation: Computation | None = None
         # What is kept of the value near by, and for how long the one in Redis is still good.
@@ -75,7 +77,7 @@ class Reading:
         if place.near_ns and not self._anew and (copy := near_copy(place.key)) is not None:
             self.copy = copy
             return copy.kept
-        self.computation = computation = births.begin(place.key)
+        self.computation = computation = births.begin(place.key, self._ms)
         found = self._look()
         # A reader that wants it fresh takes nobody's value, so that it waits for nobody.
         if found is None and self._lock and not self._refused() and not is_fresh():
@@ -134,7 +136,9 @@ class Reading:
             return None
         if hashlib.sha1(b" ".join(stamped)).hexdigest().encode() != data[:_SUM_DIGITS]:
             return None
-        return _within_bound(here, unseal(data[_SUM_DIGITS:], place.key, place.fingerprint()))
+        found = _within_bound(here, unseal(data[_SUM_DIGITS:], place.key, place.fingerprint()))
+        outer = computation.parent
+        return None if found is not None and outer is not None and found[1] * 1000 > outer.oldest_ns else found
 
     def _wait(self) -> tuple[Entry, int] | None:
         """Compute it under the lock, or wait for who does: for the value alone, never for the lock.
