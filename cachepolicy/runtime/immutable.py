@@ -57,8 +57,8 @@ def install() -> None:
         return
     for model in guarded:
         # By sender: a listener to every model's pre_delete would end Django's fast deletes in the whole project.
-        pre_save.connect(_before_save, sender=model, dispatch_uid="cachepolicy.immutable")
-        pre_delete.connect(_before_delete, sender=model, dispatch_uid="cachepolicy.immutable")
+        pre_save.connect(_before_save, sender=model, weak=False, dispatch_uid="cachepolicy.immutable")
+        pre_delete.connect(_before_delete, sender=model, weak=False, dispatch_uid="cachepolicy.immutable")
     # These send no signals; neither does what many-to-many managers and cascades remove by _raw_delete.
     for name, operation in {"update": "update()", "bulk_create": "bulk_create()", "_raw_delete": "delete()"}.items():
         setattr(QuerySet, name, _guarded(getattr(QuerySet, name), operation))
@@ -77,8 +77,10 @@ def _refused_by(model: type[Model]) -> type[Model] | None:
     if model.__module__ == "__fake__":
         return None
     concrete = model._meta.concrete_model or model
-    family = [concrete, *concrete._meta.get_parent_list()]
-    return next((member for member in family if _is_immutable(member)), None)
+    if _is_immutable(concrete):
+        return concrete
+    parents = concrete._meta.get_parent_list() if concrete._meta.parents else ()
+    return next((parent for parent in parents if _is_immutable(parent)), None)
 
 
 def _before_save(sender: type[Model], raw: bool = False, **_: Any) -> None:
