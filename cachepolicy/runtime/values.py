@@ -60,7 +60,10 @@ class Kept:
 
     @property
     def size(self) -> int:
-        """The bytes it takes in this process's memory, about."""
+        """The bytes it takes in this process's memory, about; raises where it is pickled and cannot be opened.
+
+        It opens what it may have to, and so runs what its objects run then: not to be asked under a lock.
+        """
         try:
             return self._size
         except AttributeError:

@@ -577,6 +577,22 @@ def test_what_is_kept_near_is_not_kept_a_second_time_as_it_was_opened(value: Any
     assert not getattr(kept, "_opened", [])
 
 
+class Unopenable(Exception):
+    """It is pickled with one argument, and takes two: the commonest mistake of its kind."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(first + second)
+
+
+def test_what_can_be_pickled_and_not_opened_says_so_before_it_is_kept() -> None:
+    kept = keep([Unopenable("a", "b")])
+    payload = kept.payload()
+    with pytest.raises(TypeError, match="second"):
+        from_payload(payload)
+    with pytest.raises(TypeError, match="second"):
+        assert kept.size
+
+
 # A deploy.
 
 
