@@ -18,6 +18,7 @@ from django.db.models.manager import BaseManager
 
 from cachepolicy.runtime import near
 from cachepolicy.runtime.answers import answer
+from cachepolicy.runtime.compilations import as_compiled, forget
 from cachepolicy.runtime.fills import bounded_ms
 from cachepolicy.runtime.identities import get_identity, row_identity
 from cachepolicy.runtime.near import Copy
@@ -41,7 +42,6 @@ def _answered(queryset: Any, op: str, compute: Callable[[Any], Any], aggregates:
         return compute(queryset)
     profile = queryset._cacheprofile
     ms = bounded_ms(profile["timeout"], place.allowed.timeout)
-    sender = queryset.model if op == "fetch" else None
 
     def here() -> Any:
         return compute(queryset)
@@ -50,14 +50,19 @@ def _answered(queryset: Any, op: str, compute: Callable[[Any], Any], aggregates:
         # For another thread: a queryset and its query are one thread's.
         return functools.partial(compute, queryset._chain())
 
-    value, copy = answer(place, here, ms, lock=profile["lock"], dbs=(queryset.db,), apart=apart, sender=sender)
+    dbs, sender = (queryset.db,), queryset.model
+    try:
+        value, copy = answer(place, here, ms, lock=profile["lock"], dbs=dbs, apart=apart, sender=sender)
+    finally:
+        forget(queryset)
     if asking is not None and copy is not None:
         asking.append(copy)
     return value
 
 
 def _rows(queryset: Any) -> list[Any]:
-    return list(queryset._iterable_class(queryset))
+    with as_compiled(queryset):
+        return list(queryset._iterable_class(queryset))
 
 
 def _fetch_all(_upstream: Any) -> Callable[[Any], None]:
@@ -92,15 +97,21 @@ def _aggregate(_upstream: Any) -> Callable[..., Any]:
         def compute(queryset: Any) -> Any:
             return queryset._no_monkey.aggregate(queryset, *args, **kwargs)
 
-        if not self._should_cache("aggregate"):
+        named = _named(args, kwargs)
+        if named is None or not self._should_cache("aggregate"):
             return compute(self)
-        try:
-            named = {**kwargs, **{each.default_alias: each for each in args}}
-            return _answered(self, "aggregate", compute, named) if named else {}
-        except (AttributeError, TypeError):
-            return compute(self)  # Django says what is wrong with them
+        return _answered(self, "aggregate", compute, named) if named else {}
 
     return aggregate
+
+
+def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
+    """The expressions of an aggregate() by name; None where Django has to say what is wrong with them."""
+    try:
+        named = {**kwargs, **{each.default_alias: each for each in args}}
+    except (AttributeError, TypeError):
+        return None
+    return named if all(hasattr(each, "resolve_expression") for each in named.values()) else None
 
 
 def _manager_get(upstream: Callable[..., Any]) -> Callable[..., Any]:
