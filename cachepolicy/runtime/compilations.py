@@ -6,14 +6,16 @@ touches the queryset: a compilation that outlived a change of the query would gi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 from django.core.exceptions import EmptyResultSet
 
-__all__ = ["Compiled", "beside", "compiled", "is_shared", "share", "texts_beside", "unshare"]
+__all__ = ["Compiled", "as_compiled", "beside", "compiled", "forget", "is_shared", "share", "texts_beside", "unshare"]
 
 _SHARED: Final = "_cachepolicy_shared"
+_COMPILER: Final = "_cachepolicy_compiler"
 
 
 class Compiled(NamedTuple):
@@ -24,12 +26,13 @@ class Compiled(NamedTuple):
 
 
 class _Shared:
-    __slots__ = ("beside", "compiled", "is_compiled", "owner")
+    __slots__ = ("beside", "compiled", "compiler", "is_compiled", "owner")
 
     def __init__(self, queryset: Any) -> None:
         self.owner = id(queryset)
         self.is_compiled = False
         self.compiled: Compiled | None = None
+        self.compiler: Any = None
         self.beside: list[str] = []
 
 
@@ -37,9 +40,9 @@ def compiled(queryset: Any) -> Compiled | None:
     """What the queryset asks the database; None where it knows that no row can match. Raises what Django raises."""
     shared = _shared(queryset)
     if shared is None:
-        return _compile(queryset)
+        return _compile(queryset)[0]
     if not shared.is_compiled:
-        shared.compiled, shared.is_compiled = _compile(queryset), True
+        (shared.compiled, shared.compiler), shared.is_compiled = _compile(queryset), True
     return shared.compiled
 
 
@@ -49,10 +52,37 @@ def share(querysets: Iterable[Any]) -> None:
         queryset.__dict__[_SHARED] = _Shared(queryset)
 
 
-def unshare(querysets: Iterable[Any]) -> None:
-    """The end of what `share` began."""
+def unshare(querysets: Iterable[Any], *, about_to_fetch: bool = False) -> None:
+    """The end of what `share` began; `as_compiled` may still use the compilation if they are `about_to_fetch`."""
     for queryset in querysets:
-        queryset.__dict__.pop(_SHARED, None)
+        shared = queryset.__dict__.pop(_SHARED, None)
+        if about_to_fetch and shared is not None and shared.compiler is not None:
+            queryset.__dict__[_COMPILER] = shared.compiler
+
+
+@contextmanager
+def as_compiled(queryset: Any) -> Iterator[None]:
+    """Inside, the queryset's rows are asked for by the compilation that made its key, if there is one."""
+    compiler = queryset.__dict__.pop(_COMPILER, None)
+    if compiler is None:
+        yield
+        return
+    query = queryset.query
+
+    def get_compiler(*_: Any, **__: Any) -> Any:
+        query.__dict__.pop("get_compiler", None)  # once
+        return compiler
+
+    query.get_compiler = get_compiler  # a clone of the query would take it along: there is none until it is called
+    try:
+        yield
+    finally:
+        query.__dict__.pop("get_compiler", None)
+
+
+def forget(queryset: Any) -> None:
+    """The queryset may change from here on."""
+    queryset.__dict__.pop(_COMPILER, None)
 
 
 def is_shared(queryset: Any) -> bool:
@@ -78,9 +108,12 @@ def _shared(queryset: Any) -> _Shared | None:
     return found if found is not None and found.owner == id(queryset) else None
 
 
-def _compile(queryset: Any) -> Compiled | None:
+def _compile(queryset: Any) -> tuple[Compiled | None, Any]:
+    compiler = queryset.query.get_compiler(using=queryset.db)
     try:
-        sql, params = queryset.query.get_compiler(using=queryset.db).as_sql()
+        sql, params = compiler.as_sql()
     except EmptyResultSet:
-        return None
-    return Compiled(sql, tuple(params))
+        return None, None
+    compiled_anew = compiler.as_sql
+    compiler.as_sql = lambda *args, **kwargs: compiled_anew(*args, **kwargs) if args or kwargs else (sql, params)
+    return Compiled(sql, tuple(params)), compiler

@@ -146,7 +146,7 @@ def _compiled(queryset: Any, op: str, aggregates: dict[str, Any] | None) -> Plac
     except Unkeyed:
         return None
     finally:
-        unshare((queryset,))
+        unshare((queryset,), about_to_fetch=op == "fetch")
     prefix = get_prefix(_queryset=queryset, _cond_dnfs=conditions, dbs=[queryset.db])
     return Place(f"{prefix}{key}" if op == "fetch" else f"{prefix}as:{op}:{key}{added}", prefix, conditions)
 
