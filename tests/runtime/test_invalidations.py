@@ -15,6 +15,7 @@ from cachepolicy.runtime import invalidations
 from cachepolicy.runtime.breaker import WINDOW_MS
 from cachepolicy.runtime.fills import cache_thing
 from cachepolicy.runtime.link import link
+from cachepolicy.runtime.places import Place
 from cachepolicy.runtime.reads import Reading
 
 
@@ -43,9 +44,9 @@ def told() -> Iterator[list[tuple[str, bool, bool]]]:
 
 
 def read(value: Any) -> Any:
-    with Reading("q:1", {"news_tag": [{"id": 1}]}, "") as found:
+    with Reading(Place("q:1", "", {"news_tag": [{"id": 1}]})) as found:
         if found is not None:
-            return found.value
+            return found.value()
         cache_thing("", "q:1", value, {"news_tag": [{"id": 1}]}, 60)
         return value
 

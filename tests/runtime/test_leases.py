@@ -15,6 +15,7 @@ from cachepolicy.runtime import invalidations, reads
 from cachepolicy.runtime.fills import cache_thing
 from cachepolicy.runtime.freshness import fresh
 from cachepolicy.runtime.link import link
+from cachepolicy.runtime.places import Place
 from cachepolicy.runtime.reads import LOCK_MS, Reading
 
 ARTICLE = {"news_article": [{"id": 1}]}
@@ -50,9 +51,9 @@ def refusals() -> Iterator[list[str]]:
 
 def read(conditions: dict[str, Any], value: Any, meanwhile: Callable[[], object] = int, key: str = "q:1") -> Any:
     """A cached read whose computation gives `value`, and meanwhile something happens."""
-    with Reading(key, conditions, "") as found:
+    with Reading(Place(key, "", conditions)) as found:
         if found is not None:
-            return found.value
+            return found.value()
         meanwhile()
         cache_thing("", key, value, conditions, 60)
         return value
@@ -220,7 +221,7 @@ def test_one_of_many_readers_computes_under_a_lock() -> None:
 
     def reader() -> None:
         started.wait()
-        with Reading("q:1", ARTICLE, "", lock=True) as found:
+        with Reading(Place("q:1", "", ARTICLE), lock=True) as found:
             if found is None:
                 computed.append(1)
                 time.sleep(0.05)
@@ -259,7 +260,7 @@ def test_readers_of_a_hot_table_do_not_queue(monkeypatch: pytest.MonkeyPatch) ->
     waiting, computing, together = threading.Semaphore(0), threading.Barrier(7), []
 
     def reader() -> None:
-        with Reading("q:1", ARTICLE, "", lock=True) as found:
+        with Reading(Place("q:1", "", ARTICLE), lock=True) as found:
             assert found is None
             computing.wait(60)  # raises unless all seven compute at once
             together.append(1)
@@ -276,7 +277,7 @@ def test_readers_of_a_hot_table_do_not_queue(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(reads, "time", Signalling())
     read(ARTICLE, 0, key="q:0")
     threads = [threading.Thread(target=reader) for _ in range(7)]
-    with Reading("q:1", ARTICLE, "", lock=True):
+    with Reading(Place("q:1", "", ARTICLE), lock=True):
         for thread in threads:
             thread.start()
         for _ in threads:
@@ -304,7 +305,7 @@ def test_who_waited_for_a_fill_that_was_refused_computes_at_once(
 
     _waits(monkeypatch, refused)
     client.set("q:1:lock", "one:one")
-    with Reading("q:1", ARTICLE, "", lock=True) as found:
+    with Reading(Place("q:1", "", ARTICLE), lock=True) as found:
         assert found is None
     assert polls == [1]
     assert client.get("q:1:lock") == (successor and successor.encode()), "another's lock is left alone"
@@ -319,9 +320,9 @@ def test_who_waits_gets_what_the_holder_stores(rig: Rig, monkeypatch: pytest.Mon
 
     _waits(monkeypatch, stored)
     client.set("q:1:lock", "one:one")
-    with Reading("q:1", ARTICLE, "", lock=True) as found:
+    with Reading(Place("q:1", "", ARTICLE), lock=True) as found:
         assert found is not None
-        assert found.value == 1
+        assert found.value() == 1
 
 
 def test_one_waiter_takes_over_from_a_dead_holder_and_the_rest_wait_for_it(
@@ -330,7 +331,7 @@ def test_one_waiter_takes_over_from_a_dead_holder_and_the_rest_wait_for_it(
     client: Any = rig.client()
     client.set("q:1:lock", "dead:dead")
     stand_in = _waits(monkeypatch)
-    with Reading("q:1", ARTICLE, "", lock=True) as found:
+    with Reading(Place("q:1", "", ARTICLE), lock=True) as found:
         assert found is None
         assert 2 <= stand_in.passed < 2.1
         assert client.get("q:1:lock").startswith(b"dead:")
@@ -351,7 +352,7 @@ def test_a_lock_that_was_taken_over_is_waited_for_again(rig: Rig, monkeypatch: p
             client.set("q:1:lock", "dead:successor")
 
     stand_in = _waits(monkeypatch, taken_over)
-    with Reading("q:1", ARTICLE, "", lock=True) as found:
+    with Reading(Place("q:1", "", ARTICLE), lock=True) as found:
         assert found is None
     assert stand_in.passed >= taken[0] + 2
 
@@ -360,7 +361,7 @@ def test_nobody_waits_for_ever_however_often_a_lock_is_taken_over(rig: Rig, monk
     client: Any = rig.client()
     client.set("q:1:lock", "slow:0")
     stand_in = _waits(monkeypatch, lambda: client.set("q:1:lock", f"slow:{stand_in.passed}"))
-    with Reading("q:1", ARTICLE, "", lock=True) as found:
+    with Reading(Place("q:1", "", ARTICLE), lock=True) as found:
         assert found is None
     assert LOCK_MS <= 1000 * stand_in.passed < LOCK_MS + 100
     assert client.exists("q:1:lock") == 1, "it computes without the lock"
@@ -369,7 +370,7 @@ def test_nobody_waits_for_ever_however_often_a_lock_is_taken_over(rig: Rig, monk
 def test_a_reader_that_wants_it_fresh_waits_for_nobody(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     rig.client().set("q:1:lock", "one:one")
     stand_in = _waits(monkeypatch)
-    with fresh(), Reading("q:1", ARTICLE, "", lock=True) as found:
+    with fresh(), Reading(Place("q:1", "", ARTICLE), lock=True) as found:
         assert found is None
     assert stand_in.passed == 0
 
@@ -377,13 +378,13 @@ def test_a_reader_that_wants_it_fresh_waits_for_nobody(rig: Rig, monkeypatch: py
 def test_a_dead_holder_of_a_lock_is_not_waited_for_for_ever(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     _waits(monkeypatch)
     rig.client().set("q:1:lock", "of the dead", px=100 * LOCK_MS)
-    with Reading("q:1", ARTICLE, "", lock=True) as found:
+    with Reading(Place("q:1", "", ARTICLE), lock=True) as found:
         assert found is None
         cache_thing("", "q:1", 1, ARTICLE, 60)
     assert read(ARTICLE, 2) == 1, "a reader without a lock is not held up, and reads no marker of a lock"
 
 
 def test_a_lock_is_released_when_the_computation_raises(rig: Rig) -> None:
-    with pytest.raises(ZeroDivisionError), Reading("q:1", ARTICLE, "", lock=True):
+    with pytest.raises(ZeroDivisionError), Reading(Place("q:1", "", ARTICLE), lock=True):
         raise ZeroDivisionError
     assert rig.client().exists("q:1:lock") == 0

@@ -173,7 +173,7 @@ def test_aggregates_have_keys_of_their_own(one: dict[str, Any], other: dict[str,
     def extra(aggregates: dict[str, Any]) -> str:
         queryset = Article.objects.all()
         resolved = {name: each.resolve_expression(queryset.query, summarize=True) for name, each in aggregates.items()}
-        return queryset_keys._aggregates(queryset, resolved)
+        return queryset_keys.aggregates_key(queryset, resolved)
 
     assert extra(one) == extra(one) != extra(other)
 
