@@ -42,10 +42,11 @@ class Copy:
     Instants of `clock.now_ns`.
     """
 
-    __slots__ = ("born_ns", "kept", "place", "since_ns", "stamps", "until_ns")
+    __slots__ = ("born_ns", "kept", "place", "since_ns", "size", "stamps", "until_ns")
 
     def __init__(self, place: Place, kept: Kept, born_ns: int, since_ns: int, until_ns: int) -> None:
         self.place, self.kept = place, kept
+        self.size = kept.size + _OVERHEAD
         self.born_ns, self.since_ns, self.until_ns = born_ns, since_ns, until_ns
         self.stamps: tuple[_Stamp, ...] = ()
 
@@ -77,14 +78,14 @@ class _Copies:
     def add(self, key: Hashable, copy: Copy) -> None:
         self._drop(key)
         self.by_key[key] = copy
-        self.bytes += copy.kept.size + _OVERHEAD
+        self.bytes += copy.size
         # The oldest goes first: it is the next to be too old as well.
         while self.by_key and (len(self.by_key) > conf.near_entries() or self.bytes > conf.near_bytes()):
             self._drop(next(iter(self.by_key)))
 
     def _drop(self, key: Hashable) -> None:
         if (found := self.by_key.pop(key, None)) is not None:
-            self.bytes -= found.kept.size + _OVERHEAD
+            self.bytes -= found.size
 
     def drop(self, key: Hashable, copy: Copy) -> None:
         with self.lock:
@@ -129,9 +130,13 @@ def keep(place: Place, kept: Kept, born_ns: int, since_ns: int, bound_ms: int) -
         return None
     # From when it is due for a refresh Redis is asked, which may have the new one.
     ends_ns = born_ns + (bound_ms - place.allowed.ahead_of(bound_ms)) * 1_000_000
-    copy = Copy(place, kept, born_ns, since_ns, min(since_ns + place.near_ns, ends_ns))
-    if copy.until_ns <= clock.now_ns():
+    until_ns = min(since_ns + place.near_ns, ends_ns)
+    if until_ns <= clock.now_ns():
         return None
+    try:
+        copy = Copy(place, kept, born_ns, since_ns, until_ns)
+    except Exception:
+        return None  # it was pickled, and refuses to come back
     with _copies.lock:
         if _copies.cleared_ns >= since_ns:
             return None
@@ -148,7 +153,8 @@ def keep_under(key: Hashable, copy: Copy, kept: Kept) -> None:
     part = Copy(copy.place, kept, copy.born_ns, copy.since_ns, copy.until_ns)
     part.stamps = copy.stamps
     with _copies.lock:
-        _copies.add(key, part)
+        if _copies.cleared_ns < copy.since_ns:  # else it is one of those that were dropped
+            _copies.add(key, part)
 
 
 def _stamps(place: Place) -> tuple[_Stamp, ...]:
