@@ -89,7 +89,7 @@ def test_a_rotated_secret_opens_what_the_old_one_sealed(settings: Any) -> None:
     settings.SECRET_KEY = "old"
     data = sealed()
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "new", ["old"]
-    assert unseal(data, "q:1", b"fields") is not None
+    assert None not in [unseal(data, "q:1", b"fields") for _ in range(2)]
     settings.SECRET_KEY_FALLBACKS = []
     assert unseal(data, "q:1", b"fields") is None
 
@@ -107,6 +107,22 @@ def test_an_entry_of_the_format_before_is_no_entry() -> None:
     assert unseal(before, "q:1", b"fields") is None
     again = hashlib.blake2b(sealed()[16:] + b"q:1" + b"fields", key=key, digest_size=16).digest() + sealed()[16:]
     assert unseal(again, "q:1", b"fields") is not None, "the same MAC over today's format is one"
+
+
+def test_an_entry_of_the_format_to_come_is_no_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cachepolicy.runtime.entry._VERSION", 3)
+    data = sealed()
+    assert unseal(data, "q:1", b"fields") is not None
+    monkeypatch.undo()
+    assert unseal(data, "q:1", b"fields") is None
+
+
+def test_a_value_of_exactly_that_size_is_left_as_it_is(settings: Any) -> None:
+    plain, size = sealed("a" * 1_000), len(keep("a" * 1_000).payload())
+    settings.CACHEPOLICY_COMPRESS_ABOVE = size
+    assert sealed("a" * 1_000) == plain
+    settings.CACHEPOLICY_COMPRESS_ABOVE = size - 1
+    assert len(sealed("a" * 1_000)) < len(plain)
 
 
 @pytest.mark.parametrize(("above", "shorter"), [(sys.maxsize, False), (5_000, False), (4_000, True), (1, True)])
