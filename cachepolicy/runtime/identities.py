@@ -16,7 +16,9 @@ from typing import Any, Final
 
 from cacheops.conf import Defaults
 from cacheops.conf import settings as cacheops_settings
+from django.core.exceptions import FieldDoesNotExist
 from django.db.models import AutoField, CharField, Field, ForeignKey, IntegerField, Q, UUIDField
+from django.db.models.constants import LOOKUP_SEP
 from django.db.models.expressions import Col
 from django.db.models.query import ModelIterable
 from django.db.models.sql import Query
@@ -51,12 +53,16 @@ def identity(queryset: Any) -> Hashable | None:
         ]
     except (_Unknown, KeyError):
         return None
-    if not query.order_by and query.default_ordering and not _is_ordered_by_names(queryset.model):
+    model = queryset.model
+    # What compiling adds to this: columns, joins, an order.
+    names = query.order_by or (model._meta.ordering if query.default_ordering else ())
+    if not (_is_selected_plainly(model) and all(_is_ordered_plainly(model, name) for name in names)):
         return None
-    return (
-        *(queryset.__class__, queryset.model, queryset._iterable_class, queryset._fields, queryset.db),
-        tuple(parts),
-    )
+    if query.distinct_fields and not all(_leads(model, name) for name in query.distinct_fields):
+        return None
+    if query.select_related and not _joins_plainly(model, query.select_related):
+        return None
+    return (*(queryset.__class__, model, queryset._iterable_class, queryset._fields, queryset.db), tuple(parts))
 
 
 def get_identity(queryset: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Hashable | None:
@@ -92,8 +98,8 @@ def row_identity(kind: type, model: Any, alias: str, pairs: Iterable[tuple[str, 
     return tuple(asked) if len(asked) > 3 and has_one_prefix() else None
 
 
-def aggregates_identity(aggregates: Mapping[str, Any]) -> Hashable | None:
-    """What aggregate() adds to a queryset, of Django's own aggregates over fields."""
+def aggregates_identity(model: Any, aggregates: Mapping[str, Any]) -> Hashable | None:
+    """What aggregate() adds to a queryset of a model, of Django's own aggregates over fields."""
     parts = []
     for name, aggregate in aggregates.items():
         kind = type(aggregate)
@@ -102,6 +108,8 @@ def aggregates_identity(aggregates: Mapping[str, Any]) -> Hashable | None:
         args, kwargs = aggregate._constructor_args
         values = (*args, *kwargs, *kwargs.values())
         if not all(type(value) in (str, bool) for value in values):
+            return None
+        if not all(name == "*" or _leads(model, name) for name in args):
             return None
         parts.append((name, kind, args, tuple(kwargs.items())))
     return tuple(parts)
@@ -145,13 +153,80 @@ def _is_own(model: Any, name: str) -> bool:
     while isinstance(target, ForeignKey):
         target = target.target_field
     # No dates: what a text means as a DateTimeField is up to the time zone of the hour.
-    is_plain = isinstance(target, (IntegerField, AutoField, CharField, UUIDField))
-    return is_plain and is_comparable(model._meta.db_table, field.attname)
+    is_plain = _is_core(target) and isinstance(target, (IntegerField, AutoField, CharField, UUIDField))
+    return is_plain and _is_selected_plainly(model) and is_comparable(model._meta.db_table, field.attname)
+
+
+def _is_core(found: Any) -> bool:
+    return type(found).__module__.startswith(_CORE)
 
 
 @lru_cache(maxsize=1024)
-def _is_ordered_by_names(model: Any) -> bool:
-    return all(type(each) is str for each in model._meta.ordering)
+def _is_selected_plainly(model: Any) -> bool:
+    """Whether each column of the model is selected as Django does it, and not by the reader's language."""
+    return all(map(_is_read_plainly, model._meta.concrete_fields))
+
+
+def _is_read_plainly(field: Any) -> bool:
+    methods = (type(field).get_col, type(field).select_format)
+    return all(method.__module__.startswith("django.") for method in methods)
+
+
+@lru_cache(maxsize=4096)
+def _leads(model: Any, name: str) -> Any:
+    """The field that a name leads to over joins of Django's own; None where it is a transform of one, or unknown."""
+    field = None
+    for piece in name.removeprefix("-").split(LOOKUP_SEP):
+        if field is not None and (model := _joined(field)) is None:
+            return None
+        try:
+            field = model._meta.pk if piece == "pk" else model._meta.get_field(piece)
+        except FieldDoesNotExist:
+            return None
+    return field if field is not None and _is_end(field) else None
+
+
+def _is_end(field: Any) -> bool:
+    return _joined(field) is not None if field.is_relation else _is_read_plainly(field)
+
+
+def _joined(field: Any) -> Any:
+    """The model that a relation joins; None where a third party says how."""
+    paths = getattr(field, "path_infos", ())
+    is_plain = all(_is_core(path.join_field) and _is_core(path.join_field.remote_field) for path in paths)
+    return paths[-1].to_opts.model if paths and is_plain else None
+
+
+@lru_cache(maxsize=4096)
+def _is_ordered_plainly(model: Any, name: Any) -> bool:
+    """Whether an item of order_by() or Meta.ordering is a field, or a relation whose rows are ordered by fields."""
+    if type(name) is not str:
+        return False
+    if (field := _leads(model, name)) is None:
+        return name == "?"
+    bare = name.removeprefix("-")
+    if not field.is_relation or bare == "pk" or bare.split(LOOKUP_SEP)[-1] == getattr(field, "attname", None):
+        return True
+    joined = _joined(field)
+    ends = [_leads(joined, each) if type(each) is str else None for each in joined._meta.ordering]
+    return all(end is not None and not end.is_relation for end in ends)
+
+
+@lru_cache(maxsize=4096)
+def _selected_with(model: Any, name: str) -> Any:
+    """The model whose row select_related() adds under a name; None where a third party says how."""
+    field = _leads(model, name)
+    joined = None if field is None else _joined(field)
+    return joined if joined is not None and _is_selected_plainly(joined) else None
+
+
+def _joins_plainly(model: Any, names: Any) -> bool:
+    if type(names) is not dict:
+        return False  # whatever is not null
+    return all(
+        (joined := _selected_with(model, name)) is not None and _joins_plainly(joined, inside)
+        for name, inside in names.items()
+    )
 
 
 def _no_matter(_value: Any) -> None:
@@ -202,7 +277,8 @@ def _aliases(value: Any) -> Hashable:
             parts.append((alias, table.table_name, table.table_alias))
         elif kind is Join and table.filtered_relation is None:
             field = table.join_field
-            if not type(field).__module__.startswith(_CORE):
+            # Of a reverse join, the field says how.
+            if not (_is_core(field) and _is_core(field.remote_field)):
                 raise _Unknown
             where = (table.table_name, table.parent_alias, table.table_alias, table.join_type, table.nullable)
             parts.append((alias, field, *where))
@@ -230,7 +306,7 @@ _LOOKUP: Final = frozenset(
 
 
 def _column(value: Any) -> Hashable:
-    if type(value) is not Col or not type(value.target).__module__.startswith(_CORE):
+    if type(value) is not Col or not (_is_core(value.target) and _is_core(value.output_field)):
         raise _Unknown
     return (value.alias, value.target, value.output_field)
 

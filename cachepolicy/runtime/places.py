@@ -121,7 +121,7 @@ def place_of(queryset: Any, op: str, aggregates: dict[str, Any] | None = None) -
     """
     asked = identity(queryset)
     if asked is not None and aggregates is not None:
-        added = aggregates_identity(aggregates)
+        added = aggregates_identity(queryset.model, aggregates)
         asked = None if added is None else (asked, added)
     if asked is None:
         return _compiled(queryset, op, aggregates)
