@@ -14,14 +14,15 @@ end
 local last, marks = {}, {}
 for t = 1, tables do
     local e = 3 * t + 1
-    if not is_whole(KEYS[e], KEYS[e + 1], KEYS[e + 2], sum[1]) then
+    local epoch, made, all, latest = is_whole(KEYS[e], KEYS[e + 1], KEYS[e + 2], sum[1])
+    if not epoch then
         renew(KEYS[e], KEYS[e + 1], KEYS[e + 2], sum[1], now, random .. '.' .. t)
         refusal = 'Redis lost what it knew of a table'
-    elseif instant(KEYS[e + 2], 'made') > since or instant(KEYS[e + 2], 'all') >= since then
+    elseif made > since or all >= since then
         refusal = 'a table was invalidated'
     end
-    last[t], marks[t] = instant(KEYS[e + 2], 'last'), KEYS[e + 2]
-    sum[#sum + 1] = redis.call('GET', KEYS[e])
+    last[t], marks[t] = latest or 0, KEYS[e + 2]
+    sum[#sum + 1] = epoch
 end
 
 -- Schemes become known even where the fill is refused: the next one need not fear what came before it.

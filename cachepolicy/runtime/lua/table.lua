@@ -18,8 +18,8 @@ end
 
 -- The high-water mark of Redis' clock; a clock below it was set back, and what was stored before is of unknown age.
 local function generation(generation_key, clock_key, now, random)
-    local highest = tonumber(redis.call('GET', clock_key) or '0')
-    local found = redis.call('GET', generation_key)
+    local stored = redis.call('MGET', generation_key, clock_key)
+    local found, highest = stored[1], tonumber(stored[2] or '0')
     if now < highest or not found then
         found = 'g' .. random
         redis.call('SET', generation_key, found)
@@ -28,13 +28,17 @@ local function generation(generation_key, clock_key, now, random)
     return found
 end
 
+-- The epoch of a record, false where it is not whole; and when it was made, invalidated as a whole and last at all.
 local function is_whole(epoch_key, schemes_key, marks_key, current)
     local epoch = redis.call('GET', epoch_key)
     if not epoch or redis.call('HGET', schemes_key, '@') ~= epoch then
         return false
     end
-    local marks = redis.call('HMGET', marks_key, '@', 'generation')
-    return marks[1] == epoch and marks[2] == current
+    local marks = redis.call('HMGET', marks_key, '@', 'generation', 'made', 'all', 'last')
+    if marks[1] ~= epoch or marks[2] ~= current then
+        return false
+    end
+    return epoch, tonumber(marks[3] or '0'), tonumber(marks[4] or '0'), tonumber(marks[5] or '0')
 end
 
 local function renew(epoch_key, schemes_key, marks_key, current, now, random)
