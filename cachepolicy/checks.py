@@ -95,7 +95,7 @@ def _by_hand(policies: PolicySet) -> Iterator[Problem]:
 
 
 def _sizes() -> Iterator[Problem]:
-    for setting in (conf.local_get_entries, conf.near_bytes, conf.near_entries):
+    for setting in (conf.compress_above, conf.local_get_entries, conf.near_bytes, conf.near_entries):
         size, name = setting(), f"CACHEPOLICY_{setting.__name__.upper()}"
         if type(size) is not int or size < 1:
             what = f"{name} is {size!r}, which is no whole number above zero"

@@ -150,7 +150,10 @@ def keep(place: Place, kept: Kept, born_ns: int, since_ns: int, bound_ms: int) -
 
 def keep_under(key: Hashable, copy: Copy, kept: Kept) -> None:
     """Keep a part of a copy under a key that is found sooner; it is served as long as the copy."""
-    part = Copy(copy.place, kept, copy.born_ns, copy.since_ns, copy.until_ns)
+    try:
+        part = Copy(copy.place, kept, copy.born_ns, copy.since_ns, copy.until_ns)
+    except Exception:
+        return  # as above
     part.stamps = copy.stamps
     with _copies.lock:
         if _copies.cleared_ns < copy.since_ns:  # else it is one of those that were dropped

@@ -136,7 +136,7 @@ class Reading:
             return None
         if hashlib.sha1(b" ".join(stamped)).hexdigest().encode() != data[:_SUM_DIGITS]:
             return None
-        found = _within_bound(here, unseal(data[_SUM_DIGITS:], place.key, place.fingerprint()))
+        found = _within_bound(here, unseal(memoryview(data)[_SUM_DIGITS:], place.key, place.fingerprint()))
         outer = computation.parent
         return None if found is not None and outer is not None and found[1] * 1000 > outer.oldest_ns else found
 
