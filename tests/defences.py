@@ -28,6 +28,7 @@ from cachepolicy.runtime import (
 from cachepolicy.runtime.births import Computation
 from cachepolicy.runtime.connection_state import ConnectionState
 from cachepolicy.runtime.journal import Journal
+from cachepolicy.runtime.rows import Rows
 from cachepolicy.runtime.statements import READ
 
 __all__ = ["DEFENCES", "without"]
@@ -216,7 +217,11 @@ def _parents_outside(patch: pytest.MonkeyPatch) -> None:
 
 
 def _fresh_old_row(patch: pytest.MonkeyPatch) -> None:
+    def standing(rows: Rows, pk: Any) -> Any:
+        return rows.of(rows.model.objects.using(rows.alias).get(pk=pk))
+
     patch.setattr(orm_writes, "nothing_served", lambda _alias: nullcontext())
+    patch.setattr(Rows, "standing", standing)
 
 
 DEFENCES: Final[dict[str, Off]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Final
 
 from cacheops import no_invalidation
 from cacheops.conf import settings as cacheops_settings
@@ -14,7 +14,7 @@ from django.db.models import Model
 
 from cachepolicy.runtime.dependencies import known_tables
 
-__all__ = ["accounted_if", "is_cacheops", "is_complete", "is_same", "left_to_invalidate"]
+__all__ = ["accounted_if", "is_cacheops", "left_to_invalidate"]
 
 _accounted: ContextVar[frozenset[str]] = ContextVar("cachepolicy_accounted", default=frozenset())
 _SEPARATORS: Final = str.maketrans({'"': " ", "`": " ", ".": " "})
@@ -36,20 +36,6 @@ def accounted_if(known: bool, model: type[Model]) -> Iterator[None]:
 def is_cacheops(model: type[Model]) -> bool:
     """Whether cacheops is on, and has its handlers on the model; it has none on those of migrations."""
     return bool(cacheops_settings.CACHEOPS_ENABLED) and model.__module__ != "__fake__" and family_has_profile(model)
-
-
-def is_complete(model: type[Model]) -> bool:
-    """Whether cacheops knows of a row all that stands in its table, and that table is the only one."""
-    meta = model._meta
-    return not meta.parents and not any(field.generated for field in meta.concrete_fields) and is_cacheops(model)
-
-
-def is_same(one: Any, other: Any) -> bool:
-    """Whether two values of a field are certainly equal; arrays, whose comparison has no truth value, are not."""
-    try:
-        return bool(one == other)
-    except Exception:
-        return False
 
 
 def left_to_invalidate(words: frozenset[str]) -> frozenset[str]:

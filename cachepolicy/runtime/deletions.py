@@ -1,4 +1,4 @@
-"""Deletions by Django's Collector: row by row is enough only where the instances are what stands in the database.
+"""Deletions by Django's Collector: told to Redis row by row, as the rows stand in the database before they go.
 
 cacheops invalidates by what a deleted instance holds. That may have been edited, have been loaded long ago, or never:
 Article(pk=1).delete() deletes an article of which the instance knows nothing. So the rows are read before they go,
@@ -15,11 +15,11 @@ from typing import Any, Final
 from cacheops import no_invalidation
 from django.db.models import Model, QuerySet
 from django.db.models.signals import pre_delete
-from django.db.models.sql.constants import GET_ITERATOR_CHUNK_SIZE
 
-from cachepolicy.runtime.accounting import accounted_if, is_complete, is_same
+from cachepolicy.runtime.accounting import accounted_if, is_cacheops
 from cachepolicy.runtime.connection_state import nothing_served
 from cachepolicy.runtime.relation_writes import writes_through
+from cachepolicy.runtime.rows import Rows, Values, rows_of
 
 __all__ = ["REPLACEMENTS", "collecting"]
 
@@ -65,41 +65,35 @@ def _delete_batch(upstream: Upstream) -> Upstream:
 
     @functools.wraps(upstream)
     def delete_batch(self: Any, pk_list: Any, using: Any) -> Any:
-        known = writes_through.get() is self.model or _are_rows_known(self.model, pk_list, using)
+        rows = _rows_of(self.model, using)
+        going = None if rows is None else _going(rows, pk_list)
+        known = going is not None or writes_through.get() is self.model
         with accounted_if(known, self.model):
-            return upstream(self, pk_list, using)
+            count = upstream(self, pk_list, using)
+        if rows is not None and going is not None:
+            rows.tell(going)
+        return count
 
     return delete_batch
 
 
-def _are_rows_known(model: type[Model], pks: list[Any], alias: str) -> bool:
+def _rows_of(model: type[Model], alias: str) -> Rows | None:
+    return rows_of(model, alias) if is_cacheops(model) and not no_invalidation.active else None
+
+
+def _going(rows: Rows, pks: list[Any]) -> list[Values] | None:
+    """The rows of some keys, which are to be deleted; None where they are not known."""
     collector = collecting.get()
-    if collector is None or model._meta.auto_created or no_invalidation.active or not is_complete(model):
-        return False
-    instances = {each.pk: each for each in collector.data.get(model, ())}
-    if not all(pk in instances for pk in pks) or any(each.get_deferred_fields() for each in instances.values()):
-        return False
-    given = collector.__dict__.get("_cachepolicy_given")
-    is_fetched = given is not None and model._meta.concrete_model not in given
+    given = None if collector is None else collector.__dict__.get("_cachepolicy_given")
+    is_fetched = given is not None and rows.model not in given
     # A handler may have edited what was fetched.
-    if is_fetched and not pre_delete.has_listeners(model):
-        return True
-    return all(
-        _stand_there(model, [instances[pk] for pk in pks[start : start + GET_ITERATOR_CHUNK_SIZE]], alias)
-        for start in range(0, len(pks), GET_ITERATOR_CHUNK_SIZE)
-    )
-
-
-def _stand_there(model: type[Model], instances: list[Any], alias: str) -> bool:
-    """Whether each instance holds what its row holds."""
-    names = [field.attname for field in model._meta.concrete_fields]
-    rows: Any = model._base_manager.using(alias).filter(pk__in=[each.pk for each in instances])
-    with nothing_served(alias):
-        found = {row[0]: row[1:] for row in rows.values_list("pk", *names)}
-    return all(
-        each.pk in found and all(map(is_same, [each.__dict__[name] for name in names], found[each.pk]))
-        for each in instances
-    )
+    if is_fetched and not pre_delete.has_listeners(rows.model):
+        instances = {each.pk: each for each in collector.data.get(rows.model, ())}
+        held = [rows.of(instances[pk]) for pk in pks if pk in instances]
+        found = [values for values in held if values is not None]
+        if len(found) == len(pks):
+            return found
+    return rows.all_standing(pks)
 
 
 REPLACEMENTS: Final = (

@@ -21,7 +21,7 @@ from cachepolicy.runtime.conditions import digest
 from cachepolicy.runtime.journal import EVERYTHING, RETRY_MS
 from cachepolicy.runtime.link import Link, link
 
-__all__ = ["REPLACEMENTS", "batch", "delivered", "tables"]
+__all__ = ["MOST_ROWS", "REPLACEMENTS", "batch", "delivered", "row", "tables"]
 
 
 class _Item(NamedTuple):
@@ -32,7 +32,8 @@ class _Item(NamedTuple):
     fields: tuple[tuple[str, str], ...] | None
 
 
-_MOST_ROWS: Final = 50
+# Of a table in one round trip.
+MOST_ROWS: Final = 50
 
 
 class _Batch:
@@ -81,8 +82,13 @@ def tables(names: Iterable[str], using: str) -> None:
     _take([_Item(get_prefix(tables=[name], dbs=[using]), name, None) for name in sorted(names)])
 
 
+def row(prefix: str, table: str, digests: Iterable[tuple[str, str]]) -> None:
+    """Invalidate a row by its fields and their digests; never raises."""
+    _take([_Item(prefix, table, tuple(digests))])
+
+
 def _row(prefix: str, table: str, values: dict[str, str]) -> None:
-    _take([_Item(prefix, table, tuple((field, digest(field, value)) for field, value in values.items()))])
+    row(prefix, table, [(field, digest(field, value)) for field, value in values.items()])
 
 
 def _take(items: list[_Item]) -> None:
@@ -114,9 +120,11 @@ def _send(items: list[_Item]) -> None:
 
 def _few(items: list[_Item]) -> list[_Item]:
     """Many rows of a table are the whole table: by the row, 5 000 of them hold Redis up for everyone for 0.3 s."""
+    if len(items) <= MOST_ROWS:
+        return items
     counts = Counter(item.table for item in items)
     return list(
-        dict.fromkeys(item if counts[item.table] <= _MOST_ROWS else item._replace(fields=None) for item in items)
+        dict.fromkeys(item if counts[item.table] <= MOST_ROWS else item._replace(fields=None) for item in items)
     )
 
 

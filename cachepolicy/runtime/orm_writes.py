@@ -1,30 +1,37 @@
-"""Writes of the ORM: which of them cacheops invalidates row by row, and completely, so that their tables need not be.
+"""Writes of the ORM: which of them are invalidated row by row, and completely, so that their tables need not be.
 
 Every other write through Django invalidates the tables that its statement names, after the commit. Row by row is enough
 only where the rows before and after are both known: the scopes below hold exactly such a statement each, and no signal
 handler of the application's.
+
+save() asks for the row as it was right before its UPDATE, and needs nothing of the handlers that cacheops has on its
+signals: they are left out, but where somebody listens to what they tell.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
+from types import MethodType
 from typing import Any, Final
 
-from cacheops.query import ManagerMixin, _old_objs
-from django.db import DEFAULT_DB_ALIAS, connections, router
+from cacheops import no_invalidation
+from cacheops.query import ManagerMixin
+from cacheops.signals import cache_invalidated
+from django.db import DEFAULT_DB_ALIAS, IntegrityError, connections, router
 from django.db.models import Model
 from django.db.models.manager import BaseManager
-from django.db.models.signals import post_save
+from django.db.models.signals import post_save, pre_save
 
 from cachepolicy import conf
 from cachepolicy.runtime import deletions, invalidations, relation_writes
-from cachepolicy.runtime.accounting import accounted_if, is_cacheops, is_complete, is_same
+from cachepolicy.runtime.accounting import accounted_if, is_cacheops
 from cachepolicy.runtime.connection_state import nothing_served, state_of
 from cachepolicy.runtime.deletions import collecting
 from cachepolicy.runtime.relation_writes import writes_through
+from cachepolicy.runtime.rows import Rows, rows_of
 
 __all__ = ["REPLACEMENTS", "invalidates"]
 
@@ -86,8 +93,26 @@ def _sent_together(alias: str) -> Iterator[None]:
                 yield
 
 
+class _Save:
+    """A save() whose row can be told, and whether it has been."""
+
+    __slots__ = ("instance", "is_told", "rows")
+
+    def __init__(self, instance: Any, rows: Rows) -> None:
+        self.instance, self.rows, self.is_told = instance, rows, False
+
+
+# The innermost one: a handler's own is inside another.
+_saving: ContextVar[_Save | None] = ContextVar("cachepolicy_save", default=None)
+
+
+def _save_of(instance: Any) -> _Save | None:
+    save = _saving.get()
+    return save if save is not None and save.instance is instance else None
+
+
 def _save_base(upstream: Upstream) -> Upstream:
-    """Model.save_base: the row as it was is read from the database, whatever the cache holds."""
+    """Model.save_base: what is read inside comes from the database, whatever the cache holds."""
 
     @functools.wraps(upstream)
     def save_base(self: Any, raw: Any = False, force_insert: Any = False, force_update: Any = False,
@@ -96,55 +121,82 @@ def _save_base(upstream: Upstream) -> Upstream:
         if not is_cacheops(type(self)):
             return upstream(self, raw, force_insert, force_update, using, update_fields)
         _listen()
+        rows = None if no_invalidation.active else rows_of(type(self), using)
+        token = _saving.set(None if rows is None else _Save(self, rows))
         try:
             with nothing_served(using):
                 return upstream(self, raw, force_insert, force_update, using, update_fields)
         finally:
-            _send(using)
+            _saving.reset(token)
 
     return save_base
 
 
-def _hold(alias: str) -> None:
-    """The row is written: hold back what cacheops' handler is about to invalidate, to send it in one round trip."""
-    connection: Any = connections[alias]
-    state = state_of(connection)
-    if state.held is None and state.unserved and not state.inside(connection):
-        state.held = ExitStack()
-        state.held.enter_context(invalidations.batch())
-
-
-def _send(using: str | None = None, **_: Any) -> None:
-    """A receiver of post_save behind cacheops', before the application's."""
-    state = state_of(connections[using or DEFAULT_DB_ALIAS])
-    held, state.held = state.held, None
-    if held is not None:
-        held.close()
-
-
 @functools.cache
 def _listen() -> None:
-    others, post_save.receivers = post_save.receivers, []
-    post_save.connect(_send, dispatch_uid="cachepolicy.orm_writes", weak=False)
-    ours, handler = post_save.receivers, ManagerMixin.__dict__["_post_save"]
-    places = [place for place, (_, each, *_) in enumerate(others) if getattr(each, "__func__", None) is handler]
-    behind = max(places, default=-1) + 1
-    post_save.receivers = [*others[:behind], *ours, *others[behind:]]
-    post_save.sender_receivers_cache.clear()
+    """Let cacheops' handlers that are connected already be ours as well."""
+    for signal, name, replaced in ((pre_save, "_pre_save", _pre_save), (post_save, "_post_save", _post_save)):
+        handler = ManagerMixin.__dict__[name]
+        ours = replaced(handler)
+        with signal.lock:
+            signal.receivers = [
+                (key, MethodType(ours, each.__self__) if getattr(each, "__func__", None) is handler else each, *rest)
+                for key, each, *rest in signal.receivers
+            ]
+            signal.sender_receivers_cache.clear()
+
+
+def _pre_save(upstream: Upstream) -> Upstream:
+    """cacheops' handler of pre_save, which reads the row as it was."""
+
+    @functools.wraps(upstream)
+    def pre_save(self: Any, sender: Any, instance: Any, using: Any, **kwargs: Any) -> None:
+        if _save_of(instance) is None or cache_invalidated.receivers:
+            upstream(self, sender=sender, instance=instance, using=using, **kwargs)
+
+    return pre_save
+
+
+def _post_save(upstream: Upstream) -> Upstream:
+    """cacheops' handler of post_save, which invalidates the row as it was and is, and those that are one to one."""
+
+    @functools.wraps(upstream)
+    def post_save(self: Any, sender: Any, instance: Any, using: Any, **kwargs: Any) -> None:
+        save = _save_of(instance)
+        if save is None or cache_invalidated.receivers or (save.rows.one_to_one and not save.is_told):
+            with invalidations.batch():
+                upstream(self, sender=sender, instance=instance, using=using, **kwargs)
+
+    return post_save
+
+
+@contextmanager
+def _telling(save: _Save) -> Iterator[Rows]:
+    """A row is written inside, and Redis told of it; where that fails nobody knows what became of the row."""
+    try:
+        yield save.rows
+    except IntegrityError:
+        raise  # it is as it was
+    except BaseException:
+        save.rows.tell_whole()
+        raise
+    save.is_told = True
 
 
 def _do_update(upstream: Upstream) -> Upstream:
     """Model._do_update: save()'s UPDATE."""
 
     @functools.wraps(upstream)
-    def _do_update(self: Any, base_qs: Any, using: str, pk_val: Any, values: Any, update_fields: Any,
-                   *args: Any) -> Any:  # fmt: skip
-        old = _old_objs.__dict__.get((type(self), self.pk))
-        known = old is not None and not self._state.adding and not old.get_deferred_fields()
-        known = known and _is_row_known(self, base_qs.model) and _is_row_written(self, old, update_fields)
-        with accounted_if(known, base_qs.model):
-            updated = upstream(self, base_qs, using, pk_val, values, update_fields, *args)
-        _hold(using)
+    def _do_update(self: Any, base_qs: Any, using: str, pk_val: Any, values: Any, *args: Any) -> Any:
+        save = _save_of(self)
+        before = None if save is None or self._state.adding or not values else save.rows.standing(pk_val)
+        after = None if save is None or before is None else save.rows.written(before, ((f, v) for f, _, v in values))
+        if save is None or before is None or after is None:
+            return upstream(self, base_qs, using, pk_val, values, *args)
+        with _telling(save) as rows:
+            with accounted_if(True, rows.model):
+                updated = upstream(self, base_qs, using, pk_val, values, *args)
+            rows.tell([before, after])
         return updated
 
     return _do_update
@@ -154,10 +206,21 @@ def _do_insert(upstream: Upstream) -> Upstream:
     """Model._do_insert: save()'s INSERT."""
 
     @functools.wraps(upstream)
-    def _do_insert(self: Any, manager: Any, using: str, *args: Any, **kwargs: Any) -> Any:
-        with accounted_if(_is_row_known(self, manager.model), manager.model):
-            returned = upstream(self, manager, using, *args, **kwargs)
-        _hold(using)
+    def _do_insert(self: Any, manager: Any, using: str, fields: Any, returning_fields: Any, *args: Any) -> Any:
+        save = _save_of(self)
+        if save is None or save.rows.of(self) is None:
+            return upstream(self, manager, using, fields, returning_fields, *args)
+        with _telling(save) as rows:
+            with accounted_if(True, rows.model):
+                returned = upstream(self, manager, using, fields, returning_fields, *args)
+            # save() gives the instance the key that the database has made only later.
+            made = zip(returning_fields, returned[0], strict=False) if returned else ()
+            values = rows.of(self)
+            inserted = None if values is None else rows.written(values, made)
+            if inserted is None or inserted[rows.key] is None:
+                rows.tell_whole()
+            else:
+                rows.tell([inserted])
         return returned
 
     return _do_insert
@@ -172,7 +235,8 @@ def _batched_insert(upstream: Upstream) -> Upstream:
         # The rows' keys must come back, and no row that was there may change.
         returned = on_conflict is None and connections[self.db].features.can_return_rows_from_bulk_insert
         known = (returned or all(obj.pk is not None for obj in objs)) and kwargs.get("update_fields") is None
-        known = known and all(_is_row_known(obj, self.model) for obj in objs)
+        rows = rows_of(self.model, self.db) if known and is_cacheops(self.model) else None
+        known = rows is not None and all(type(obj) is self.model and rows.of(obj) is not None for obj in objs)
         with accounted_if(known or writes_through.get() is self.model, self.model):
             return upstream(self, objs, fields, batch_size, on_conflict, **kwargs)
 
@@ -198,7 +262,8 @@ def _invalidated_update(upstream: Upstream) -> Upstream:
     def invalidated_update(self: Any, **kwargs: Any) -> Any:
         # It reads the rows again by `objects`, which may hide what they have become.
         sees_all = type(self.model.objects).get_queryset is BaseManager.get_queryset
-        whole = sees_all and not self.query.deferred_loading[0] and is_complete(self.model)
+        whole = sees_all and not self.query.deferred_loading[0] and is_cacheops(self.model)
+        whole = whole and rows_of(self.model, self.db) is not None
         token = _updating.set(self.model if whole else None)
         self._for_write = True
         try:
@@ -222,29 +287,19 @@ def _update(upstream: Upstream) -> Upstream:
     return update
 
 
-def _is_row_known(instance: Any, model: type[Model]) -> bool:
-    """Whether an instance holds every value that the statement writes to its row."""
-    cls = type(instance)
-    if cls._meta.auto_created or cls._meta.concrete_model is not model or not is_complete(cls):
-        return False
-    values = instance.__dict__
-    return all(
-        field.attname in values and not hasattr(values[field.attname], "resolve_expression")
-        for field in model._meta.concrete_fields
-    )
+def _invalidate_obj(upstream: Upstream) -> Upstream:
+    """cacheops' own, as bulk_create(), invalidated_update() and its handlers call it."""
 
+    @functools.wraps(upstream)
+    def invalidate_obj(obj: Any, using: str = DEFAULT_DB_ALIAS) -> None:
+        rows = rows_of(type(obj), using) if is_cacheops(type(obj)) and not cache_invalidated.receivers else None
+        values = None if rows is None else rows.of(obj)
+        if rows is None or values is None:
+            upstream(obj, using=using)
+        elif not no_invalidation.active:
+            rows.tell([values])
 
-def _is_row_written(instance: Any, old: Any, update_fields: Any) -> bool:
-    """Whether the row will be as the instance is: of what is not written, the two hold the same."""
-    if update_fields is None:
-        return True
-    mine, before = instance.__dict__, old.__dict__
-    return all(
-        field.name in update_fields
-        or field.attname in update_fields
-        or is_same(mine[field.attname], before[field.attname])
-        for field in instance._meta.concrete_fields
-    )
+    return invalidate_obj
 
 
 def _is_update_ignored(model: type[Model]) -> bool:
@@ -259,6 +314,10 @@ REPLACEMENTS: Final = (
     ("django.db.models:Model", "save_base", _save_base),
     ("django.db.models:Model", "_do_update", _do_update),
     ("django.db.models:Model", "_do_insert", _do_insert),
+    # Of the models that are still to come.
+    ("django.db.models.manager:BaseManager", "_pre_save", _pre_save),
+    ("django.db.models.manager:BaseManager", "_post_save", _post_save),
+    ("cacheops.query", "invalidate_obj", _invalidate_obj),
     ("django.db.models:QuerySet", "_batched_insert", _batched_insert),
     ("django.db.models:QuerySet", "bulk_create", _bulk_create),
     ("django.db.models:QuerySet", "invalidated_update", _invalidated_update),

@@ -10,6 +10,8 @@ from cachepolicy.consistency.redis_server import RedisServer
 from tests.projects import Project
 
 MODELS = """\
+import uuid
+
 from django.db import models
 from django.db.models import F
 
@@ -55,6 +57,47 @@ class Draft(models.Model):
 
 class Uncached(models.Model):
     text = models.CharField(max_length=9)
+
+
+class Shouted(models.CharField):
+    # Small letters in the database, capitals everywhere else.
+    def from_db_value(self, value, expression, connection):
+        return value.upper()
+
+    def get_prep_value(self, value):
+        return None if value is None else value.lower()
+
+
+class Every(models.Model):
+    key = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    shouted = Shouted(max_length=9)
+    unique = models.UUIDField()
+    is_open = models.BooleanField()
+    at = models.DateTimeField()
+    day = models.DateField()
+    hour = models.TimeField()
+    ratio = models.FloatField()
+    price = models.DecimalField(max_digits=9, decimal_places=2)
+    text = models.TextField()
+
+
+class Chair(models.Model):
+    person = models.OneToOneField(Person, models.CASCADE, primary_key=True)
+    desk = models.OneToOneField(Square, models.CASCADE, null=True)
+    text = models.CharField(max_length=9)
+
+
+class Employee(Person):
+    class Meta:
+        proxy = True
+
+
+class Outline(models.Model):
+    text = models.CharField(max_length=9)
+
+    class Meta:
+        managed = False
+        db_table = "shop_draft"
 """
 POLICIES = """\
 version: 1
@@ -68,6 +111,7 @@ PLAY = """
 from cacheops import invalidate_all
 from django.core.management import call_command
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.db.models import F
 from shop.models import *
 
@@ -89,6 +133,20 @@ def play(write, *reads, changes=True):
         truth = [read() for read in reads]
         assert after == truth, (how, before, after, truth)
         assert not changes or before != after, (how, before, after)
+
+def stays(write, *reads):
+    for how in ("autocommit", "atomic"):
+        invalidate_all()
+        write()
+        [read() for read in reads]
+        if how == "atomic":
+            with transaction.atomic():
+                write()
+        else:
+            write()
+        with CaptureQueriesContext(connection) as queries:
+            [read() for read in reads]
+        assert not queries.captured_queries, (how, queries.captured_queries)
 """
 PLAYS = {
     "a row of two tables": """
@@ -214,6 +272,103 @@ from django.db.migrations.state import ProjectState
 from django.apps import apps
 historical = ProjectState.from_apps(apps).apps.get_model("shop", "Note")
 play(lambda: historical(text="1").save(), lambda: Note.objects.filter(text="1").count())
+""",
+    "every kind of field": """
+import datetime, decimal, uuid
+from django.utils import timezone
+VALUES = {
+    "shouted": ("A", "B"), "unique": (uuid.uuid4(), uuid.uuid4()), "is_open": (True, False), "ratio": (0.5, 1.5),
+    "at": [datetime.datetime(2026, month, 1, 12, 0, 0, 500, datetime.UTC) for month in (1, 7)],
+    "day": (datetime.date(2026, 1, 1), datetime.date(2026, 1, 2)), "hour": (datetime.time(1, 2), datetime.time(3)),
+    "price": (decimal.Decimal("1.10"), decimal.Decimal("2.20")), "text": ("a", "b"),
+}
+first = {name: values[0] for name, values in VALUES.items()}
+row, other = Every.objects.create(**first), Every.objects.create(**first)
+def write():
+    for name, values in VALUES.items():
+        setattr(row, name, values[getattr(row, name) == values[0]])
+    row.save()
+def reads_of(number):
+    return [lambda name=name, value=values[number]: Every.objects.filter(**{name: value}).count()
+            for name, values in VALUES.items()]
+play(write, *reads_of(0), *reads_of(1), lambda: Every.objects.get(key=row.key).text)
+stays(write, lambda: Every.objects.get(pk=other.pk), lambda: Every.objects.filter(unique=uuid.UUID(int=1)).count(),
+      lambda: Every.objects.filter(shouted="C").count(), lambda: Every.objects.filter(ratio=9).count(),
+      lambda: Every.objects.filter(at=datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)).count())
+""",
+    "a foreign key that points at a key of text": """
+a, b = Chair.objects.create(person=Person.objects.create(name="a")), Person.objects.create(name="b")
+other = Chair.objects.create(person=Person.objects.create(name="c"))
+def write():
+    a.text = a.text + "x"
+    a.save()
+play(write, lambda: Chair.objects.get(pk=a.pk).text, lambda: Chair.objects.filter(text="").count())
+stays(write, lambda: Chair.objects.get(pk=other.pk))
+""",
+    "what is one to one": """
+squares = [Square.objects.create(side=side) for side in (1, 2)]
+chair = Chair.objects.create(person=Person.objects.create(name="a"), desk=squares[0])
+def owner(square):
+    found = Square.objects.select_related("chair").get(pk=square.pk)
+    return found.chair.text if hasattr(found, "chair") else None
+def write():
+    chair.desk = squares[chair.desk == squares[0]]
+    chair.save()
+play(write, lambda: owner(squares[0]), lambda: owner(squares[1]), lambda: Chair.objects.get(desk__side__gt=0).desk_id)
+def write():
+    chair.text += "x"
+    chair.save()
+play(write, lambda: owner(chair.desk))
+""",
+    "a row by a proxy of its model": """
+person, other = Employee.objects.create(name="0"), Person.objects.create(name="other")
+def write():
+    person.name = str(int(person.name) + 1)
+    person.save()
+play(write, lambda: Person.objects.get(pk=person.pk).name, lambda: Employee.objects.filter(name="0").count())
+stays(write, lambda: Person.objects.get(pk=other.pk), lambda: Employee.objects.filter(name="other").count())
+""",
+    "a row by another model of its table": """
+draft = Draft.objects.create(text="0", about=Person.objects.create(name="about"))
+def write_by(model):
+    row = model._base_manager.get(pk=draft.pk)
+    row.text = str(int(row.text) + 1)
+    row.save()
+for model in (Draft, Outline):
+    play(lambda: write_by(model),
+         lambda: Draft.objects.get(pk=draft.pk).text, lambda: Outline.objects.get(pk=draft.pk).text,
+         lambda: Draft.objects.filter(text="1").count(), lambda: Outline.objects.filter(text="3").count(),
+         lambda: [each.text for each in Draft.objects.filter(about=draft.about)])
+""",
+    "a row that handlers save again": """
+from itertools import cycle
+from django.db.models.signals import post_save, pre_save
+names = cycle("012")
+person, other = Person.objects.create(name="0"), Person.objects.create(name="other")
+inside = []
+def again(instance, **_):
+    if not inside:
+        inside.append(instance)
+        instance.name += "x"
+        instance.save()
+        Person.objects.filter(name=instance.name).count()
+        inside.clear()
+for signal in (pre_save, post_save):
+    signal.connect(again, sender=Person)
+    def write():
+        person.name = next(names)
+        person.save()
+    play(write, lambda: Person.objects.get(pk=person.pk).name,
+         *(lambda name=name: Person.objects.filter(name=name).count() for name in ("0x", "1x", "2x", "0", "1", "2")))
+    stays(write, lambda: Person.objects.get(pk=other.pk))
+    signal.disconnect(again, sender=Person)
+""",
+    "a row that a manager hides leaves others cached": """
+note, other = Note.objects.create(text="0", gone=True), Note.objects.create(text="other")
+def write():
+    note.text = str(int(note.text) + 1)
+    note.save()
+stays(write, lambda: Note.objects.get(pk=other.pk), lambda: Note.objects.filter(text="other").count())
 """,
     "a fixture": """
 from django.core import serializers
