@@ -33,10 +33,13 @@ class _Ear:
 
 def idle_connection(pool: Any) -> Any:
     """An open connection of a pool with nothing left to read, the caller's until exchange() is over; None without."""
-    # A fork's pool still holds its parent's connections, until redis-py is asked for one.
-    if type(pool) is not redis.ConnectionPool or pool.pid != os.getpid():
+    idle = getattr(pool, "_available_connections", None)
+    # A redis-py of other insides is slower, and no error.
+    if type(pool) is not redis.ConnectionPool or type(idle) is not list:
         return None
-    idle = pool._available_connections
+    # A fork's pool still holds its parent's connections, until redis-py is asked for one.
+    if pool.pid != os.getpid():
+        return None
     try:
         connection = idle.pop()  # atomic, and not counted as in use: what redis-py does for that takes a lock
     except IndexError:
@@ -80,9 +83,9 @@ def _is_plain(connection: Any) -> bool:
         isinstance(connection, redis.connection.AbstractConnection)
         and connection.protocol == 2
         and connection.credential_provider is None
-        and connection.retry._retries == 0
+        and getattr(connection.retry, "_retries", None) == 0
         # Not gevent's, whose poll() belongs to one thread; nor is there poll() on Windows.
-        and isinstance(connection._sock, _socket.socket)
+        and isinstance(getattr(connection, "_sock", None), _socket.socket)
         and hasattr(select, "poll")
     )
 

@@ -189,6 +189,16 @@ def test_other_pools_go_redis_pys_road(server: RedisServer) -> None:
     assert idle_connection(sentinel.connection_pool) is None
 
 
+def test_a_redis_py_of_other_insides_is_slower_and_no_error(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    client.ping()
+    pool: Any = client.connection_pool
+    for holder, name in ((pool, "_available_connections"), (pool._available_connections[0], "_sock")):
+        assert is_idle_taken(client)
+        with monkeypatch.context() as patch:
+            patch.setattr(holder, name, None)
+            assert not is_idle_taken(client)
+
+
 def test_gevents_sockets_go_redis_pys_road(server: RedisServer) -> None:
     program = (
         "import gevent.monkey; gevent.monkey.patch_all()\n"
