@@ -21,7 +21,7 @@ local function generation(generation_key, clock_key, now, random)
     local stored = redis.call('MGET', generation_key, clock_key)
     local found, highest = stored[1], tonumber(stored[2] or '0')
     if now < highest or not found then
-        found = 'g' .. random
+        found = 'g' .. random .. '.' .. text(now)
         redis.call('SET', generation_key, found)
     end
     redis.call('SET', clock_key, text(now))
@@ -41,11 +41,14 @@ local function is_whole(epoch_key, schemes_key, marks_key, current)
     return epoch, tonumber(marks[3] or '0'), tonumber(marks[4] or '0'), tonumber(marks[5] or '0')
 end
 
+-- With the time, for a client that repeats a command whose reply was lost repeats its random text: another's
+-- invalidation in between would be undone by the epoch of before.
 local function renew(epoch_key, schemes_key, marks_key, current, now, random)
-    redis.call('SET', epoch_key, random)
-    redis.call('HSET', schemes_key, '@', random)
+    local epoch = random .. '.' .. text(now)
+    redis.call('SET', epoch_key, epoch)
+    redis.call('HSET', schemes_key, '@', epoch)
     redis.call('UNLINK', marks_key)
-    redis.call('HSET', marks_key, '@', random, 'generation', current, 'made', text(now))
+    redis.call('HSET', marks_key, '@', epoch, 'generation', current, 'made', text(now))
 end
 
 local function bucket(conj_key)
