@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from cacheops.signals import cache_read
 from django.db.models import QuerySet
 from django.db.models.manager import BaseManager
 
+from cachepolicy.compiler import Bound
 from cachepolicy.runtime import near
 from cachepolicy.runtime.answers import answer
 from cachepolicy.runtime.compilations import as_compiled, forget
@@ -47,8 +49,12 @@ def _answered(queryset: Any, op: str, compute: Callable[[Any], Any], aggregates:
         return compute(queryset)
 
     def apart() -> Callable[[], Any]:
-        # For another thread: a queryset and its query are one thread's.
-        return functools.partial(compute, queryset._chain())
+        # For another thread: a queryset and its query are one thread's, and so is what a router goes by.
+        twin = queryset._chain()
+        if twin is queryset:  # inplace()
+            twin = queryset._no_monkey._clone(queryset)
+        twin._db = queryset.db
+        return functools.partial(compute, twin)
 
     dbs, sender = (queryset.db,), queryset.model
     try:
@@ -138,7 +144,9 @@ def _get(upstream: Callable[..., Any]) -> Callable[..., Any]:
     def get(self: Any, *args: Any, **kwargs: Any) -> Any:
         if not is_near(self.model) or not self._should_cache("get"):
             return upstream(self, *args, **kwargs)
-        key = get_identity(self, args, kwargs)
+        # A copy is as old as the rule allows, which may be too old for `.cache(timeout=…)`.
+        is_plain = type(self._cacheprofile["timeout"]) is Bound and _changes_nothing(self.__class__)
+        key = get_identity(self, args, kwargs) if is_plain else None
         if key is None:
             return upstream(self, *args, **kwargs)
         if (copy := near_copy(key)) is not None:
@@ -151,16 +159,28 @@ def _get(upstream: Callable[..., Any]) -> Callable[..., Any]:
         finally:
             _asking.reset(token)
         if asked:
-            near.keep_under(key, asked[0], keep(row))
+            with suppress(Exception):  # it came out of a pickle, and refuses to be in one again
+                near.keep_under(key, asked[0], keep(row))
         return row
 
     return get
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1024)  # a call as `article.tags(manager="objects")` makes a class of its own
 def _adds_nothing(manager: Any, queryset: Any) -> bool:
-    """Whether the manager's querysets ask for the whole table, and get() is ours."""
-    return manager.get_queryset is BaseManager.get_queryset and queryset.get is QuerySet.get
+    """Whether the manager's querysets ask for the whole table, and are as Django made them."""
+    return manager.get_queryset is BaseManager.get_queryset and _changes_nothing(queryset)
+
+
+@functools.lru_cache(maxsize=1024)
+def _changes_nothing(queryset: Any) -> bool:
+    """Whether a class of querysets only adds methods: one's own filter() may ask by what the reader is."""
+    classes = queryset.__mro__
+    own = {name for each in classes[: classes.index(QuerySet)] for name in vars(each)}
+    return vars(QuerySet).keys().isdisjoint(own - _OF_ANY_CLASS)
+
+
+_OF_ANY_CLASS: Final = {"__module__", "__doc__", "__firstlineno__", "__static_attributes__", "as_manager"}
 
 
 def _may_be_served(alias: str) -> bool:

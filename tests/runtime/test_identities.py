@@ -402,8 +402,11 @@ def _a_lookup_of_a_third_party() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _another_database(monkeypatch: pytest.MonkeyPatch) -> None:
+def _another_database(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(connections.settings, "other", connections.settings["default"])
+    connections["other"]  # is made
+    yield
+    del connections["other"]
 
 
 def made(model: Any, names: Iterable[str]) -> Any:
