@@ -78,10 +78,14 @@ class Reading:
             self.copy = copy
             return copy.kept
         self.computation = computation = births.begin(place.key, self._ms)
-        found = self._look()
-        # A reader that wants it fresh takes nobody's value, so that it waits for nobody.
-        if found is None and self._lock and not self._refused() and not is_fresh():
-            found = self._wait()
+        try:
+            found = self._look()
+            # A reader that wants it fresh takes nobody's value, so that it waits for nobody.
+            if found is None and self._lock and not self._refused() and not is_fresh():
+                found = self._wait()
+        except BaseException:
+            self.__exit__(None, None, None)  # a time limit of the application's strikes anywhere
+            raise
         if found is None:
             _tell_read(place.key, None)
             return None
