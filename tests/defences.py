@@ -20,9 +20,11 @@ from cachepolicy.runtime import (
     entry,
     fills,
     orm_writes,
+    places,
+    queries,
     reads,
     scripts,
-    seams,
+    simple_cache,
     transactions,
 )
 from cachepolicy.runtime.births import Computation
@@ -103,8 +105,8 @@ def _clamp_of_call_sites(patch: pytest.MonkeyPatch) -> None:
     def bounded_ms(timeout_s: float | None, _longest_ms: int | None) -> int:
         return int(timeout_s * 1000) if timeout_s else _FOR_EVER_MS
 
-    patch.setattr(fills, "bounded_ms", bounded_ms)
-    patch.setattr("cachepolicy.runtime.simple_cache.bounded_ms", bounded_ms)
+    for module in (fills, queries, simple_cache):
+        patch.setattr(module, "bounded_ms", bounded_ms)
 
 
 def _age_in_the_ttl(patch: pytest.MonkeyPatch) -> None:
@@ -202,12 +204,13 @@ def _journal(patch: pytest.MonkeyPatch) -> None:
 
 
 def _tables_beside_the_conditions(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(cacheops.query, "dnfs", cacheops.tree.dnfs)
+    patch.setattr(places, "dnfs", cacheops.tree.dnfs)
+    patch.setattr(places, "_places", places._Places())
 
 
 def _typed_keys(patch: pytest.MonkeyPatch) -> None:
-    upstream = next(found for _, attribute, found in seams._upstream if attribute == "_cache_key")
-    patch.setattr(QuerySet, "_cache_key", upstream)
+    patch.setattr(places, "cache_key", cacheops.query.QuerySetMixin._cache_key)
+    patch.setattr(places, "_places", places._Places())
 
 
 def _parents_outside(patch: pytest.MonkeyPatch) -> None:

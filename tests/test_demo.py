@@ -81,10 +81,14 @@ def _without_measures(text: str) -> list[str]:
 
 
 BOUNDS_TWICE_AS_LONG = """
-import cachepolicy.compiler as compiler
-from cachepolicy import Duration
-real = compiler.Bound.__new__
-compiler.Bound.__new__ = lambda cls, timeout: real(cls, Duration(2 * timeout.ms))
+import cachepolicy.apps as apps
+install = apps._install_runtime
+def mutated():
+    install()
+    import cachepolicy.runtime.answers as answers
+    fill = answers.fill
+    answers.fill = lambda place, value, ms, **more: fill(place, value, 2 * ms, **more)
+apps._install_runtime = mutated
 """
 AGES_OF_THE_FILL_ALONE = """
 import cachepolicy.runtime.births as births

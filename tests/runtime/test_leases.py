@@ -11,7 +11,7 @@ import pytest
 
 from cachepolicy import clock, signals
 from cachepolicy.consistency.rig import Rig
-from cachepolicy.runtime import invalidations, reads
+from cachepolicy.runtime import births, invalidations, reads
 from cachepolicy.runtime.fills import cache_thing
 from cachepolicy.runtime.freshness import fresh
 from cachepolicy.runtime.link import link
@@ -388,3 +388,20 @@ def test_a_lock_is_released_when_the_computation_raises(rig: Rig) -> None:
     with pytest.raises(ZeroDivisionError), Reading(Place("q:1", "", ARTICLE), lock=True):
         raise ZeroDivisionError
     assert rig.client().exists("q:1:lock") == 0
+
+
+def test_a_read_that_is_broken_off_leaves_nothing_open(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def strike(*_: Any) -> None:
+        raise TimeoutError  # a time limit of the application's
+
+    def cut_off() -> None:
+        with pytest.raises(TimeoutError), Reading(Place("q:1", "", ARTICLE), lock=True):
+            pass
+        assert births.open_computation() is None, "it would age whatever this thread reads from here on"
+
+    rig.client().set("q:1:lock", "one:one")
+    _waits(monkeypatch, strike)
+    cut_off()
+    assert read(ARTICLE, 1) == 1
+    monkeypatch.setattr(reads, "unseal", strike)
+    cut_off()
