@@ -8,6 +8,7 @@ import inspect
 import types
 import uuid
 from collections.abc import Callable, Hashable, Iterable
+from copy import deepcopy
 from datetime import timedelta
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, cast
 
@@ -200,7 +201,13 @@ class _Cached:
                 return function(*args, **kwargs)
             place = self._place(args, kwargs)
             compute = functools.partial(function, *args, **kwargs)
-            value, copy = answer(place, compute, ms, lock=self._lock, dbs=connections, func=function)
+
+            def apart() -> Callable[[], Any]:
+                # Later, and in another thread: what the caller makes of its arguments meanwhile is not in their key.
+                return functools.partial(function, *deepcopy(args), **deepcopy(kwargs))
+
+            away = None if self._keys.encloses else apart  # nor what becomes of an enclosed variable
+            value, copy = answer(place, compute, ms, lock=self._lock, dbs=connections, apart=away, func=function)
             if call is not None and copy is not None:
                 near.keep_under(call, copy, copy.kept)
             return value
