@@ -89,13 +89,13 @@ def get_identity(queryset: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 
 def row_identity(kind: type, model: Any, alias: str, pairs: Iterable[tuple[str, Any]]) -> Hashable | None:
     """The same of a get() on all rows of a model, by pairs of field and value; None where they are not plain."""
-    asked: list[Any] = [kind, model, alias]
+    asked: tuple[Any, ...] = (kind, model, alias)
     for name, value in pairs:
         value_type = type(value)
         if value_type not in _GET_TYPES or not _is_own(model, name):
             return None
         asked += (name, value_type, value)
-    return tuple(asked) if len(asked) > 3 and has_one_prefix() else None
+    return asked if len(asked) > 3 and has_one_prefix() else None
 
 
 def aggregates_identity(model: Any, aggregates: Mapping[str, Any]) -> Hashable | None:

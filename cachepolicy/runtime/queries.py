@@ -21,13 +21,13 @@ from cachepolicy.compiler import Bound
 from cachepolicy.runtime import near
 from cachepolicy.runtime.answers import answer
 from cachepolicy.runtime.compilations import as_compiled, forget
+from cachepolicy.runtime.connection_state import suspects
 from cachepolicy.runtime.fills import bounded_ms
 from cachepolicy.runtime.identities import get_identity, row_identity
 from cachepolicy.runtime.near import Copy
 from cachepolicy.runtime.places import place_of
 from cachepolicy.runtime.reads import near_copy
 from cachepolicy.runtime.tables import is_near
-from cachepolicy.runtime.transactions import transaction_states
 from cachepolicy.runtime.values import keep
 
 __all__ = ["REPLACEMENTS"]
@@ -125,12 +125,12 @@ def _manager_get(upstream: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(upstream)
     def get(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if not args and near.is_used() and _adds_nothing(self.__class__, self._queryset_class):
-            model = self.model
-            key = row_identity(self._queryset_class, model, self.db, kwargs.items())
-            # That it may be kept near by was said by who has kept it.
-            if key is not None and _may_be_served(self.db) and (copy := near_copy(key)) is not None:
-                cache_read.send(sender=model, func=None, hit=True)
+        # That it may be kept near by was said by who has kept it; a state that may be dirty is looked at further on.
+        if not args and not suspects and near.is_used() and _adds_nothing(self.__class__, self._queryset_class):
+            key = row_identity(self._queryset_class, self.model, self.db, kwargs.items())
+            if key is not None and cacheops_settings.CACHEOPS_ENABLED and (copy := near_copy(key)) is not None:
+                if cache_read.receivers:
+                    cache_read.send(sender=self.model, func=None, hit=True)
                 return copy.kept.value()
         return upstream(self, *args, **kwargs)
 
@@ -181,10 +181,6 @@ def _changes_nothing(queryset: Any) -> bool:
 
 
 _OF_ANY_CLASS: Final = {"__module__", "__doc__", "__firstlineno__", "__static_attributes__", "as_manager"}
-
-
-def _may_be_served(alias: str) -> bool:
-    return cacheops_settings.CACHEOPS_ENABLED and not transaction_states[alias].is_dirty()
 
 
 REPLACEMENTS: Final = (

@@ -48,9 +48,10 @@ def near_copy(key: Hashable) -> Copy | None:
     copy = near.find(key, now_ns)
     if copy is None or is_fresh() or switch.current(now_ns).covers(copy.place.tables):
         return None
-    if births.is_too_old(copy.born_ns, now_ns):
-        return None
-    births.lowered(copy.born_ns, copy.since_ns)
+    if births.open_computation() is not None:
+        if births.is_too_old(copy.born_ns, now_ns):
+            return None
+        births.lowered(copy.born_ns, copy.since_ns)
     if signals.read.receivers:
         _tell_read(copy.place.key, (now_ns - copy.born_ns) // 1000)
     return copy

@@ -128,6 +128,9 @@ class _Shape(NamedTuple):
     text: str
 
 
+_new: Final = object.__new__
+
+
 class _Rows(_BuiltAnew):
     """A list of a model's rows, as the tuples of their values."""
 
@@ -165,10 +168,23 @@ class _Rows(_BuiltAnew):
 class _Row(_Rows):
     """One row alone."""
 
-    __slots__ = ()
+    __slots__ = ("_fields",)
+    _fields: dict[str, Any]
 
     def value(self) -> Any:
-        return _Rows.value(self)[0]
+        model, alias, names, _ = self._shape
+        try:
+            fields = self._fields.copy()
+        except AttributeError:
+            # A dict is copied in half the time that it takes to make one, and where it is read once none is needed.
+            self._fields = {"_state": None, **dict(zip(names, self._rows[0], strict=True))}
+            return _Rows.value(self)[0]
+        fields["_state"] = state = _new(ModelState)
+        state.db = alias
+        state.adding = False
+        instance: Any = _new(model)
+        object.__setattr__(instance, "__dict__", fields)
+        return instance
 
     def payload(self) -> bytes:
         return b"r" + _pickled((self._shape.text, self._rows))
