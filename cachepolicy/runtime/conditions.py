@@ -83,6 +83,8 @@ def _key(secret: str | bytes) -> bytes:
 
 
 def _canonical(text: str) -> str:
+    if len(text) < _EXACT.prec and text.isdecimal() and text.isascii() and text[0] != "0" != text[-1]:
+        return text  # most keys; what _number() makes of it
     plain = folded(text)
     if plain[:1] in "0123456789+-." and plain:
         if _NUMBER.fullmatch(plain):

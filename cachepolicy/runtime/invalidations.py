@@ -114,7 +114,7 @@ def _send(items: list[_Item]) -> None:
         finally:
             for item in here_items:
                 near.invalidated(*item)
-        for item in here_items:
+        for item in here_items if signals.invalidation.receivers else ():
             signals.invalidation.send_robust(sender=None, table=item.table, sent=sent, replayed=False)
 
 

@@ -132,24 +132,24 @@ class Rows:
 
     def __call__(self, *rows: Values) -> None:
         """Invalidate it now: as an item in the queue of a transaction."""
-        before, digests = rows[0], [*map(self._digest, self.names, self._prepare, rows[0])]
+        prefix = get_prefix(tables=[self.table], dbs=[self.alias])
+        before, digests = rows[0], [*map(_digest, self.names, self._prepare, rows[0])]
         for values in rows:
             for place, value in enumerate(values):
                 if value is not before[place]:
-                    digests[place] = self._digest(self.names[place], self._prepare[place], value)
+                    digests[place] = _digest(self.names[place], self._prepare[place], value)
             before = values
-            self._invalidate(self.table, zip(self.names, digests, strict=True))
+            invalidations.row(prefix, self.table, zip(self.names, digests, strict=True))
         for place, table, name in self.one_to_one:
             related = {values[place] for values in rows}
             if len(rows) == 1 or len(related) > 1:
                 for value in related:
-                    self._invalidate(table, [(name, self._digest(name, self._prepare[place], value))])
+                    fields = [(name, _digest(name, self._prepare[place], value))]
+                    invalidations.row(get_prefix(tables=[table], dbs=[self.alias]), table, fields)
 
-    def _digest(self, name: str, prepare: Callable[[Any], Any], value: Any) -> str:
-        return digest(name, None if value is None else prepare(value))
 
-    def _invalidate(self, table: str, fields: Iterable[tuple[str, str]]) -> None:
-        invalidations.row(get_prefix(tables=[table], dbs=[self.alias]), table, fields)
+def _digest(name: str, prepare: Callable[[Any], Any], value: Any) -> str:
+    return digest(name, None if value is None else prepare(value))
 
 
 _LONGEST_INTEGER: Final = 63

@@ -31,6 +31,7 @@ PARIS = dt.timezone(dt.timedelta(hours=2), "CEST")
 EQUAL: list[tuple[Any, ...]] = [
     (1.5, Decimal("1.50"), Decimal("15E-1"), "1.5", "1.500", "+1.5", "01.5"),
     (100, Decimal("1E+2"), 1e2, "100.00"),
+    (123, Decimal("1.23E+2"), "0123", "123.0", "+123", "１２３"),
     (10**40, str(10**40), Decimal(10**40)),
     (0, -0.0, Decimal("-0.00"), "0E+3", False, "False"),
     (1, True, "True", "1", "true", Level.LOW),
