@@ -83,6 +83,7 @@ def bit_flips(scene: Scene) -> None:
         scene.require(server.corrupt_values(scene.rig), "no cached value changed")
     with scene.writing() as value:
         write_unseen(scene, value)
+    scene.read_elsewhere()
     scene.read_around_the_bound()
 
 

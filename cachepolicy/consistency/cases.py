@@ -13,7 +13,8 @@ from django.db import connections, models, router
 from cachepolicy.consistency.results import Case
 from cachepolicy.consistency.rows import NoWritableField, writable_field
 from cachepolicy.consistency.scenarios import SCENARIOS, Scenario
-from cachepolicy.policies.model import OPS, ModelRule, PolicySet
+from cachepolicy.policies.durations import Duration
+from cachepolicy.policies.model import OPS, ModelRule, PolicySet, Sourced
 
 __all__ = ["CONCURRENT_WRITERS", "KITS_TABLE", "cases_of", "joined_key"]
 
@@ -72,14 +73,12 @@ def _model_cases(policies: PolicySet, seed: int) -> Iterator[Case]:
         for scenario in _playable(model):
             if scenario.joined:
                 yield from _joined_case(policies, model, rule, scenario)
-            elif not scenario.nested and not (rule.immutable.value and scenario.by_orm):
+            elif _is_tried(rule, scenario) and not scenario.nested and not (rule.immutable.value and scenario.by_orm):
                 for op in _drawn(_ops(rule, scenario), scenario, label, seed):
                     yield _case(label, op, label, rule, scenario)
 
 
 def _ops(rule: ModelRule, scenario: Scenario) -> list[str]:
-    if _is_too_long(rule, scenario):
-        return []
     ops: list[str] = [op for op in OPS if op in rule.ops.value]
     if scenario.shows_values:
         ops = [op for op in ops if op not in ("count", "exists")]
@@ -87,6 +86,11 @@ def _ops(rule: ModelRule, scenario: Scenario) -> list[str]:
         local = [] if scenario.of_redis else ["local_get"]
         return [*local, *(op for op in ops if op != "get")]
     return ops
+
+
+def _is_tried(rule: Any, scenario: Scenario) -> bool:
+    """Whether the scenario is one for the rule."""
+    return not _is_too_long(rule, scenario) and (rule.near.value is not None or not scenario.of_near)
 
 
 def _is_too_long(rule: Any, scenario: Scenario) -> bool:
@@ -121,7 +125,7 @@ def _function_cases(policies: PolicySet) -> Iterator[Case]:
         if inner is None:
             continue
         for scenario in _playable(model):
-            if scenario.joined or (inner.immutable.value and scenario.by_orm) or _is_too_long(rule, scenario):
+            if scenario.joined or (inner.immutable.value and scenario.by_orm) or not _is_tried(rule, scenario):
                 continue
             if scenario.nested and "get" not in inner.ops.value:
                 continue
@@ -134,12 +138,19 @@ def _race_cases(policies: PolicySet) -> Iterator[Case]:
     by_bound = {rule.timeout.value: rule for rule in reversed(rules)}
     for bound in sorted({min(by_bound), max(by_bound)} if by_bound else ()):
         for op in _RACE_OPS:
-            name, origin = f"{KITS_TABLE}@{bound}", str(by_bound[bound].timeout.origin)
-            yield Case(name, op, CONCURRENT_WRITERS, KITS_TABLE, bound.ms, origin, _RACE)
+            name, rule = f"{KITS_TABLE}@{bound}", by_bound[bound]
+            origin, near_ms, ahead_ms = str(rule.timeout.origin), _ms(rule.near), _ms(rule.refresh_ahead)
+            yield Case(name, op, CONCURRENT_WRITERS, KITS_TABLE, bound.ms, origin, _RACE, "", near_ms, ahead_ms)
 
 
 def _case(name: str, op: str, model: str, rule: Any, scenario: Scenario) -> Case:
-    return Case(name, op, scenario.name, model, rule.timeout.value.ms, str(rule.origin), scenario.what)
+    near_ms, ahead_ms = _ms(rule.near), _ms(rule.refresh_ahead)
+    bound_ms = near_ms if scenario.of_near else rule.timeout.value.ms
+    return Case(name, op, scenario.name, model, bound_ms, str(rule.origin), scenario.what, "", near_ms, ahead_ms)
+
+
+def _ms(given: Sourced[Duration | None]) -> int:
+    return given.value.ms if given.value else 0
 
 
 def _playable(model: type[models.Model]) -> list[Scenario]:

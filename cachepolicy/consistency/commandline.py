@@ -50,6 +50,10 @@ def add_soak_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reads", type=_number, default=1_000_000, help="cached reads, at least (default: 1000000)")
     parser.add_argument("--faults", type=_number, default=1_000, help="faults that bite, at least (default: 1000)")
     parser.add_argument("--bound", type=_duration, default="1s", metavar="1s", help="the timeout, which really passes")
+    parser.add_argument("--near", type=_duration, metavar="500ms", help="for so long processes keep copies in memory")
+    parser.add_argument(
+        "--refresh-ahead", type=_duration, metavar="300ms", help="so long before its end a value is computed anew"
+    )
     parser.add_argument(
         "--fault", metavar="FAULT", nargs="+", action="extend", default=[], help="draw from these alone"
     )
@@ -65,7 +69,8 @@ def run_soak(options: dict[str, Any], out: TextIO) -> int:
     from cachepolicy.consistency.soak.run import Soak, run_soak
 
     seed = new_seed() if options["seed"] is None else options["seed"]
-    soak = Soak(options["reads"], options["faults"], options["bound"].ms, seed, options["fault"])
+    near_ms, ahead_ms = (options[name].ms if options[name] else 0 for name in ("near", "refresh_ahead"))
+    soak = Soak(options["reads"], options["faults"], options["bound"].ms, seed, options["fault"], near_ms, ahead_ms)
     with _opened(options["output"], out) as file:
         report = run_soak(soak, sys.stderr)
         file.write(as_json(report) if options["format"] == "json" else as_text(report))

@@ -43,7 +43,7 @@ def play_concurrent_writers(case: Case, rig: Rig) -> Cell:
     race = _Race(case, rig)
     try:
         rig.forget()
-        with probe_table(case.bound_ms) as race.alias, race.recorder.listening():
+        with probe_table(case.bound_ms, case.near_ms, case.ahead_ms) as race.alias, race.recorder.listening():
             race.play()
             verdict = race.verdict()
         rig.forget()

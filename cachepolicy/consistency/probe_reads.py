@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import cachepolicy
-from cachepolicy import clock
+from cachepolicy import clock, conf
 from cachepolicy.consistency.history import Operation, Outcome, Via
 from cachepolicy.consistency.probe_table import Probe, key_of
 
@@ -30,12 +30,13 @@ def _of_cached_row(number: int, alias: str) -> tuple[int, int, str]:
     return row.number, row.version, row.token
 
 
-# A decorated function for each list of rows, so that a write invalidates the functions of its own list alone.
-_FUNCTIONS: Final[dict[tuple[str, int, bool], Callable[..., Any]]] = {}
+# A decorated function for each list of rows, so that a write invalidates the functions of its own list alone; and for
+# each rule, since a function keeps the bounds that it was decorated under.
+_FUNCTIONS: Final[dict[tuple[object, str, int, bool], Callable[..., Any]]] = {}
 
 
 def _function(alias: str, place: int, *, nested: bool) -> Callable[[int, str], tuple[int, int, str]]:
-    name = (alias, place, nested)
+    name = (conf.policies().rule_for(Probe._meta.label), alias, place, nested)
     if name not in _FUNCTIONS:
         sample = Probe.objects.using(alias).filter(place=place)
         _FUNCTIONS[name] = cachepolicy.cached_as(sample)(_of_cached_row if nested else _of_row)

@@ -75,13 +75,14 @@ _unregister()
 
 
 @contextmanager
-def probe_table(bound_ms: int) -> Iterator[str]:
+def probe_table(bound_ms: int, near_ms: int = 0, ahead_ms: int = 0) -> Iterator[str]:
     """Inside the block the kit's tables exist, and the policy caches every op of Probe; gives the database's alias.
 
-    The rule's timeout is `bound_ms`; raises ValueError where the runtime cannot keep such a one. Call it outside any
-    transaction, on a database that may be thrown away: a table of the same name is dropped.
+    The rule's timeout is `bound_ms`, its `near` and `refresh_ahead` are the other two, 0 for none. Raises PolicyError
+    for such as a policy may not have, ValueError where the runtime cannot keep them. Call it outside any transaction,
+    on a database that may be thrown away: a table of the same name is dropped.
     """
-    policies = _with_a_rule(conf.policies(), bound_ms)
+    policies = _with_a_rule(conf.policies(), bound_ms, near_ms, ahead_ms)
     before = prepare_profiles()[_PROBE]
     alias = router.db_for_write(Probe)
     for model in _MODELS:
@@ -123,8 +124,10 @@ def key_of(number: int) -> str:
     return f"probe:{number}"
 
 
-def _with_a_rule(policies: PolicySet, bound_ms: int) -> PolicySet:
-    rules = f"cachepolicy.Probe: {{ops: all, timeout: {Duration(bound_ms)}}}, {_COMMIT_LOG}: off"
+def _with_a_rule(policies: PolicySet, bound_ms: int, near_ms: int, ahead_ms: int) -> PolicySet:
+    given = {"timeout": bound_ms, "near": near_ms, "refresh_ahead": ahead_ms}
+    durations = ", ".join(f"{name}: {Duration(ms)}" for name, ms in given.items() if ms)
+    rules = f"cachepolicy.Probe: {{ops: all, {durations}}}, {_COMMIT_LOG}: off"
     name = policies.environment
     overlays = "{}" if name is None else f"{{{json.dumps(name)}: {{}}}}"
     text = f"{{version: 1, models: {{{rules}}}, environments: {overlays}}}"

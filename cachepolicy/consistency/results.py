@@ -20,7 +20,8 @@ class Case:
     """One thing to try: a rule's op under a fault. `rule` is a model's label, or `functions.` and a name.
 
     `model` is the label of the table written to; `origin` the rule's place, `policies.yaml:12:3`; `what` describes
-    the fault in a sentence. `why_not`: why it cannot be tried, so that its cell is unknown.
+    the fault in a sentence. `why_not`: why it cannot be tried, so that its cell is unknown. `near_ms` and `ahead_ms`:
+    the rule's `near` and `refresh_ahead`, 0 for none.
     """
 
     rule: str
@@ -31,6 +32,8 @@ class Case:
     origin: str
     what: str = ""
     why_not: str = ""
+    near_ms: int = 0
+    ahead_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,11 +49,12 @@ class Rig:
 
     def forget(self) -> None:
         """Empty the cache: nothing of an earlier scene is served in a later one."""
-        from cacheops import query
+        from cacheops import invalidate_all, query
 
         if not self.server.running:
             self.server.start()  # something ended it, an out-of-memory killer for instance
         self.client().flushall()
         reconnected()
+        invalidate_all()  # what this process keeps in its memory
         local: Any = query._local_get_cache
         local.clear()

@@ -11,6 +11,7 @@ from typing import Any
 from django.db import connections
 
 from cachepolicy import clock
+from cachepolicy.consistency.faults import processes
 from cachepolicy.consistency.history import Outcome
 from cachepolicy.consistency.recorder import Recorder
 from cachepolicy.consistency.recording import Recording
@@ -75,6 +76,20 @@ class Scene:
         except Exception as error:
             self.errors.append(f"{type(error).__name__}: {error}")
             return None
+
+    def read_elsewhere(self) -> None:
+        """Read once in another process, whose memory is empty: what Redis holds is what it gets."""
+        parts: tuple[list[Any], ...] = (self.recording.operations, self.recorder.events, self.errors)
+        known, cached_reads = [len(part) for part in parts], self.cached_reads
+
+        def play() -> tuple[list[list[Any]], int]:
+            self.read("another process")
+            return [part[before:] for part, before in zip(parts, known, strict=True)], self.cached_reads - cached_reads
+
+        found, cached = processes.answering(play).collect()
+        for part, more in zip(parts, found, strict=True):
+            part += more
+        self.cached_reads += cached
 
     def fill(self) -> Any:
         """Read so that the value is cached from now on, and see that it is."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from django.core.management import call_command
 from django.db import connection
+from django.test.utils import override_settings
 from news.loading import load_news
 
-from cachepolicy import conf
+from cachepolicy import conf, load_policies
 from cachepolicy.consistency.cases import cases_of
 from cachepolicy.consistency.checker import judge
 from cachepolicy.consistency.findings import Finding
@@ -31,11 +35,18 @@ IN_MEMORY = {"raw_sql", "stale_set_raw", "swapped_bytes", "corrupt_bytes"}
 # Written past Django while a read is underway, or read in the past on purpose.
 LATE = {"stale_set_raw", "frozen_snapshot", "lagging_replica", "late_store", "nested"}
 LATE |= {"redis_clock_set_back", "corrupt_bytes", "swapped_bytes", "concurrent_writers", "race", "redis_full_of_others"}
+# Another process saves: copies in this one's memory are told nothing of it.
+ELSEWHERE = {"fork_in_atomic", "saved_elsewhere"}
+# In memory as well: as long as the timeout; and for a while, and computed anew halfway to it. What each is tried on.
+NEAR = {"near": ["functions.article_stats"], "refresh_ahead": ["news.Article"]}
 
 
 @pytest.fixture(scope="module")
 def played(django_db_setup: None, django_db_blocker: object) -> list[Cell]:
-    """Every fault on a few rules: bounds of 2 s, 60 s and 1 h; get, aggregate, a local get, a function."""
+    """Every fault on a few rules: bounds of 2 s, 60 s and 1 h; get, aggregate, a local get, a function.
+
+    And those that are quickly played on a get and a function of which processes keep copies.
+    """
     cells: list[Cell] = []
     with django_db_blocker.unblock(), Rig() as rig:  # type: ignore[attr-defined]
         load_news(6)
@@ -43,13 +54,34 @@ def played(django_db_setup: None, django_db_blocker: object) -> list[Cell]:
         # A slow fault is played on one op of a rule, which the seed draws: here one that is not among the OPS.
         cases += cases_of(conf.policies(), seed=SEED, models_=["news.Category"], faults=["real_clock"])
         cells += [played_case(case, rig) for case in cases]
+        for environment, rules in NEAR.items():
+            with in_environment(environment):
+                cases = cases_of(conf.policies(), seed=SEED, models_=rules, ops=["get", "function"])
+                cells += [played_case(case, rig) for case in cases if not SCENARIOS[case.fault].slow]
         call_command("flush", verbosity=0, interactive=False)
     return cells
+
+
+@pytest.fixture
+def rig(transactional_db: None) -> Iterator[Rig]:
+    """The rig, and a newsroom to play on."""
+    with Rig() as rig:
+        load_news(2)
+        yield rig
+
+
+@contextmanager
+def in_environment(name: str) -> Iterator[None]:
+    """An overlay of the newsroom's policy is in force."""
+    with override_settings(CACHEPOLICY=load_policies(conf.policies().file, name)):
+        yield
 
 
 def test_every_fault_that_this_database_knows_is_tried(played: list[Cell]) -> None:
     without_server = {"killed_in_commit", "killed_before_commit"} if connection.vendor == "sqlite" else set()
     assert {cell.case.fault for cell in played} >= set(SCENARIOS) - without_server - {"concurrent_writers"}
+    near = {cell.case.fault for cell in played if cell.case.near_ms}
+    assert near >= {name for name, found in SCENARIOS.items() if not found.slow} - without_server
 
 
 def test_the_promise_is_kept_under_every_fault(played: list[Cell]) -> None:
@@ -69,8 +101,23 @@ def test_hardly_a_read_is_left_undecided(played: list[Cell]) -> None:
 def test_a_write_of_this_process_is_seen_at_once(played: list[Cell], fault: str) -> None:
     for cell in played:
         if cell.case.fault == fault and not (cell.case.op == "local_get" and fault in IN_MEMORY):
-            judged = judge(list(cell.history), bound_ns=0, row_lock=False, rollbacks_are_evidence=True)
+            bound_ns = cell.case.near_ms * 1_000_000 if fault in ELSEWHERE else 0
+            judged = judge(list(cell.history), bound_ns=bound_ns, row_lock=False, rollbacks_are_evidence=True)
             assert judged.status == "ok", cell.case
+
+
+def test_what_another_process_saves_is_seen_within_near_and_no_sooner(played: list[Cell]) -> None:
+    found = [cell for cell in played if cell.case.fault == "saved_elsewhere"]
+    assert {cell.case.bound_ms for cell in found} == {cell.case.near_ms for cell in found} == {10_000, 60_000}
+    for cell in found:
+        judged = judge(list(cell.history), bound_ns=0, row_lock=False, rollbacks_are_evidence=True)
+        assert judged.status == "violated", f"{cell.case}: nothing was kept in memory"
+
+
+def test_finds_a_copy_that_is_kept_for_longer_than_near(rig: Rig) -> None:
+    with in_environment("near"):
+        [case] = cases_of(conf.policies(), seed=SEED, models_=["news.Article"], ops=["get"], faults=["saved_elsewhere"])
+        assert played_case(replace(case, bound_ms=10_000), rig).verdict.status == "violated"
 
 
 @pytest.mark.parametrize("fault", sorted(BOUNDED))

@@ -60,8 +60,9 @@ def table(rig: Rig) -> Iterator[Table]:
         yield table
 
 
-def test_the_promise_is_kept_under_fire(rig: Rig) -> None:
-    report = soaked(Soak(3_000, 24, 1_000, 3, BREAKING), rig)
+@pytest.mark.parametrize(("near_ms", "ahead_ms"), [pytest.param(0, 0, marks=sqlite_alone), (1_000, 300)])
+def test_the_promise_is_kept_under_fire(rig: Rig, near_ms: int, ahead_ms: int) -> None:
+    report = soaked(Soak(3_000, 24, 1_000, 3, BREAKING, near_ms, ahead_ms), rig)
     assert (report.status, report.doubts, report.explained, report.errors) == ("ok", [], {}, {}), as_text(report)
     assert report.counts["cached"] >= 3_000
     assert report.faults.total() >= 24
@@ -221,6 +222,8 @@ def test_json_has_the_documented_keys() -> None:
         "faults": {"raw_sql": 10},
         "faults_without_effect": {},
         "bound_ms": 1_000,
+        "near_ms": 0,
+        "refresh_ahead_ms": 0,
         "worst_lower_ms": 998.5,
         "findings": {str(finding): 1_000 if finding is Finding.OK else 0 for finding in Finding},
         "indeterminate": 0,
@@ -234,6 +237,27 @@ def test_an_unknown_fault_is_an_error_that_says_what_to_write() -> None:
     with pytest.raises(CouldNotRun) as error:
         run_soak(Soak(1, 1, 1_000, 7, ("stale_sett",)), io.StringIO())
     assert str(error.value) == "--fault stale_sett: no such fault; did you mean stale_set?"
+
+
+@pytest.mark.parametrize(
+    ("soak", "error"),
+    [
+        (Soak(1, 1, 1_000, 7, near_ms=1_001), "--near 1s1ms: too long for a --bound of 1s"),
+        (Soak(1, 1, 1_000, 7, ahead_ms=1_000), "--refresh-ahead 1s: too long for a --bound of 1s"),
+    ],
+)
+def test_what_no_rule_may_say_is_an_error(soak: Soak, error: str) -> None:
+    with pytest.raises(CouldNotRun, match=f"^{error}$"):
+        run_soak(soak, io.StringIO())
+
+
+def test_a_soak_says_what_processes_kept_in_memory() -> None:
+    report = a_report()
+    report.soak = Soak(1_000, 10, 1_000, 7, (), 500, 300)
+    assert as_text(report).splitlines()[2:4] == [
+        "Processes kept copies in memory for 500 ms.",
+        "Values were computed anew 300 ms ahead of their end.",
+    ]
 
 
 @sqlite_alone

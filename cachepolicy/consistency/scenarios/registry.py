@@ -19,8 +19,9 @@ class Scenario:
     timeout or restarts a server, so a rule plays it on one op, which the seed draws. `nested`: for functions that read
     cached rows. `joined`: for a get with select_related(), whose joined row is written. `of_redis`: what it does to
     Redis cannot touch a copy in the process's memory. `shows_values`: its ops must show which of many versions they
-    read, which count and exists cannot. `longest_ms`: the longest bound it is played on, since it waits for it to pass.
-    `vendors`: the databases it exists on, empty for all.
+    read, which count and exists cannot. `of_near`: its bound is the rule's `near`, so it is for rules that have one.
+    `longest_ms`: the longest bound it is played on, since it waits for it to pass. `vendors`: the databases it exists
+    on, empty for all.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Scenario:
     joined: bool = False
     of_redis: bool = False
     shows_values: bool = False
+    of_near: bool = False
     longest_ms: int | None = None
     vendors: frozenset[str] = frozenset()
 

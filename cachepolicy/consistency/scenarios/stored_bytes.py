@@ -39,6 +39,7 @@ def corrupt_bytes(scene: Scene) -> None:
     with scene.writing() as value:
         write_unseen(scene, value)
     _require_a_change(scene, server.corrupt_values)
+    scene.read_elsewhere()
     scene.read_around_the_bound()
 
 
@@ -54,7 +55,7 @@ def swapped_bytes(scene: Scene) -> None:
     scene.read()
     other()
     _require_a_change(scene, server.swap_values)
-    scene.read()
+    scene.read_elsewhere()
 
 
 def _require_a_change(scene: Scene, fault: Callable[[Rig], object]) -> None:

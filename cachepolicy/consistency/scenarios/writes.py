@@ -83,6 +83,18 @@ def fork_in_atomic(scene: Scene) -> None:
     scene.read_around_the_bound()
 
 
+@scenario("saved_elsewhere", of_near=True)
+def saved_elsewhere(scene: Scene) -> None:
+    """Another process of the project saves the row, of which this one keeps a copy for as long as `near`."""
+    scene.fill()
+    heard = scene.recorder.count("invalidation")
+    with scene.writing() as value:
+        status = processes.in_another_process(lambda: scene.row.save(value))
+    scene.require(status == 0, f"the other process failed with status {status}")
+    scene.require(scene.recorder.count("invalidation") == heard, "this process wrote, and no other")
+    scene.read_around_the_bound()
+
+
 @scenario("killed_in_commit", vendors=_SERVERS)
 def killed_in_commit(scene: Scene) -> None:
     """The connection is cut before a COMMIT that took effect is answered."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from cachepolicy.consistency.findings import Finding
 from cachepolicy.consistency.report.summary import shown
-from cachepolicy.consistency.soak.run import SoakReport
+from cachepolicy.consistency.soak.run import Soak, SoakReport
 
 __all__ = ["as_json", "as_text"]
 
@@ -33,6 +33,8 @@ def as_json(report: SoakReport) -> str:
                 "faults": dict(sorted(report.faults.items())),
                 "faults_without_effect": dict(sorted(report.blunt.items())),
                 "bound_ms": report.soak.bound_ms,
+                "near_ms": report.soak.near_ms,
+                "refresh_ahead_ms": report.soak.ahead_ms,
                 # Whole ns in ms, so that a program which compares it with the bound comes to the verdict's conclusion.
                 "worst_lower_ms": report.worst_lower_ns / _MS_NS,
                 "findings": {str(finding): report.findings[finding] for finding in Finding},
@@ -61,6 +63,7 @@ def as_text(report: SoakReport) -> str:
     lines = [
         headline,
         f"The promise: no cached read is older than {shown(report.soak.bound_ms * _MS_NS)}, or was never committed.",
+        *_tiers(report.soak),
         "",
         f"  reads     {counts['reads']} ({_listed(ops)}); {counts['cached']} cached, {counts['hits']} of them hits",
         f"  stalest   {shown(report.worst_lower_ns)}; {report.decisive_reads} reads could have been older than allowed",
@@ -74,6 +77,12 @@ def as_text(report: SoakReport) -> str:
         lines.append(f"  raised    {report.errors.total()}: {_listed(dict(report.errors.most_common(_ERRORS)))}")
     lines += [f"  {report.database}, seed {report.soak.seed}, {report.seconds:.0f} s, {rate:.0f} reads/s"]
     return "\n".join([*lines, *(f"\n{told}" for told in report.explained.values())]) + "\n"
+
+
+def _tiers(soak: Soak) -> list[str]:
+    near = f"Processes kept copies in memory for {shown(soak.near_ms * _MS_NS)}." if soak.near_ms else ""
+    ahead = f"Values were computed anew {shown(soak.ahead_ms * _MS_NS)} ahead of their end." if soak.ahead_ms else ""
+    return [line for line in (near, ahead) if line]
 
 
 def _listed(counts: Mapping[str, int]) -> str:

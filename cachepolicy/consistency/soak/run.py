@@ -27,6 +27,7 @@ from cachepolicy.consistency.soak.plan import FAULTS
 from cachepolicy.consistency.soak.rounds import Round, play_round
 from cachepolicy.consistency.verdict import Status
 from cachepolicy.exceptions import CachePolicyError
+from cachepolicy.policies.durations import Duration
 from cachepolicy.policies.problems import did_you_mean
 
 __all__ = ["Soak", "SoakReport", "run_soak", "soaked"]
@@ -41,7 +42,8 @@ _INDETERMINATE: Final = 0.001  # a greater part of the reads that nobody can jud
 class Soak:
     """What to play: at least so many cached reads and faults that bite, under a bound that really passes.
 
-    `only` names the faults to draw from, empty for all.
+    `only` names the faults to draw from, empty for all. `near_ms` and `ahead_ms`: the rule's `near`
+    and `refresh_ahead`, 0 for none.
     """
 
     reads: int
@@ -49,6 +51,8 @@ class Soak:
     bound_ms: int
     seed: int
     only: Sequence[str] = ()
+    near_ms: int = 0
+    ahead_ms: int = 0
 
 
 @dataclass
@@ -121,7 +125,7 @@ def soaked(soak: Soak, rig: Rig, on_round: Callable[[SoakReport], object] | None
     report = SoakReport(soak)
     began_s = time.monotonic()
     rounds = -(-soak.reads // _ROUND_READS)
-    with probe_table(soak.bound_ms) as alias:
+    with probe_table(soak.bound_ms, soak.near_ms, soak.ahead_ms) as alias:
         report.database = connections[alias].vendor
         for number in range(rounds + _MORE_ROUNDS):
             reads, faults = soak.reads - report.counts["cached"], soak.faults - report.faults.total()
@@ -152,6 +156,7 @@ def run_soak(soak: Soak, err: TextIO) -> SoakReport:
     try:
         sound_policies()
         _refuse_unknown(soak.only)
+        _refuse_too_long(soak)
     except CachePolicyError as error:
         raise CouldNotRun(str(error)) from error
 
@@ -167,6 +172,15 @@ def run_soak(soak: Soak, err: TextIO) -> SoakReport:
             return soaked(soak, rig, tell)
         except Exception as error:
             raise CouldNotRun(f"the soak broke off: {type(error).__name__}: {error}") from error
+
+
+def _refuse_too_long(soak: Soak) -> None:
+    for option, ms, longest_ms in (
+        ("near", soak.near_ms, soak.bound_ms),
+        ("refresh-ahead", soak.ahead_ms, soak.bound_ms - 1),
+    ):
+        if ms > longest_ms:
+            raise SelectionError(f"--{option} {Duration(ms)}: too long for a --bound of {Duration(soak.bound_ms)}")
 
 
 def _refuse_unknown(names: Sequence[str]) -> None:
