@@ -12,7 +12,7 @@ from cacheops.conf import settings as cacheops_settings
 from cacheops.utils import family_has_profile
 from django.db.models import Model
 
-from cachepolicy.runtime.dependencies import known_tables
+from cachepolicy.runtime.tables import known_tables
 
 __all__ = ["accounted_if", "is_cacheops", "left_to_invalidate"]
 

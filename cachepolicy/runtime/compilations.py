@@ -1,7 +1,7 @@
-"""A queryset's SQL, compiled once where its key and its dependencies are asked for together.
+"""A queryset's SQL, compiled once for its key and its dependencies, and on a miss for its rows.
 
-A hit needs both, and compiling is a fifth of what it costs. The two share inside a block alone, in which nobody else
-touches the queryset: a compilation that outlived a change of the query would give the rows of another one.
+They share inside a block alone, in which nobody else touches the queryset: a compilation that outlived a change of the
+query would give the rows of another one.
 """
 
 from __future__ import annotations

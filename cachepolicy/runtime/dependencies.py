@@ -22,17 +22,9 @@ from django.db.models.sql.where import XOR, NothingNode
 
 from cachepolicy.runtime import conditions
 from cachepolicy.runtime.compilations import compiled, texts_beside
-from cachepolicy.runtime.tables import (
-    Mention,
-    bound_ms,
-    fingerprint,
-    is_comparable,
-    known_tables,
-    mention,
-    tables_in,
-)
+from cachepolicy.runtime.tables import Mention, is_comparable, mention
 
-__all__ = ["REPLACEMENTS", "bound_ms", "dnfs", "fingerprint", "known_tables", "tables_in"]
+__all__ = ["REPLACEMENTS", "dnfs"]
 
 Conjunction = dict[str, Any]
 _MOST: Final = 100

@@ -13,11 +13,11 @@ from cachepolicy import clock, conf, signals
 from cachepolicy.compiler import Bound
 from cachepolicy.runtime import births, near, scripts
 from cachepolicy.runtime.births import Computation
-from cachepolicy.runtime.dependencies import known_tables
 from cachepolicy.runtime.entry import seal
 from cachepolicy.runtime.link import link
 from cachepolicy.runtime.near import Copy
 from cachepolicy.runtime.places import Place
+from cachepolicy.runtime.tables import known_tables
 from cachepolicy.runtime.transactions import transaction_states
 from cachepolicy.runtime.values import keep
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Hashable, Sequence
 from typing import Any, Final
 
@@ -13,11 +12,11 @@ from cachepolicy import conf
 from cachepolicy.runtime import scripts
 from cachepolicy.runtime.compilations import share, unshare
 from cachepolicy.runtime.conditions import digest
-from cachepolicy.runtime.dependencies import dnfs, fingerprint
+from cachepolicy.runtime.dependencies import dnfs
 from cachepolicy.runtime.encoding import Unkeyed
 from cachepolicy.runtime.identities import aggregates_identity, identity
 from cachepolicy.runtime.queryset_keys import aggregates_key, cache_key
-from cachepolicy.runtime.tables import Bounds, bounds, known_tables
+from cachepolicy.runtime.tables import Bounds, bounds, fingerprint, known_tables
 
 __all__ = ["Place", "place_of"]
 
@@ -89,7 +88,6 @@ class _Places:
     """Those found by identity, of one state of the app registry and of the policies."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
         self.found: dict[Hashable, Place] = {}
         self.of: tuple[object, object] = (None, None)
 

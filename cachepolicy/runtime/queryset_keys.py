@@ -56,16 +56,13 @@ def _shape(kind: Any, model: Any, iterable: Any) -> bytes:
 
 
 def _cached_as(upstream: Callable[..., Any]) -> Callable[..., Any]:
-    """cacheops' cached_as, with key and dependencies of one compilation; what has no key is not cached."""
+    """cacheops' own cached_as, with key and dependencies of one compilation; what has no key is not cached."""
 
     @functools.wraps(upstream)
     def cached_as(*samples: Any, **options: Any) -> Any:
         querysets = [sample for sample in samples if isinstance(sample, QuerySet)]
         share(querysets)
         try:
-            extra = options.get("extra")
-            if isinstance(extra, dict) and all(hasattr(each, "resolve_expression") for each in extra.values()):
-                options["extra"] = aggregates_key(querysets[0], extra)
             return upstream(*samples, **options)
         except Unkeyed:
             return lambda function: function
@@ -76,7 +73,7 @@ def _cached_as(upstream: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def aggregates_key(queryset: Any, aggregates: dict[str, Any]) -> str:
-    """The key of what aggregate() adds to a queryset; cacheops' is a repr, for subqueries an address in memory."""
+    """The key of what aggregate() adds to a queryset."""
     compiler = queryset.query.get_compiler(using=queryset.db)
     parts = []
     for name, expression in aggregates.items():

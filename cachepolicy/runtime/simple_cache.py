@@ -12,7 +12,6 @@ from typing import Any, Final
 import redis
 from cacheops.redis import redis_client
 from cacheops.simple import CacheMiss
-from django.db import connections
 
 from cachepolicy.runtime import births, near
 from cachepolicy.runtime.fills import bounded_ms, fill
@@ -52,7 +51,7 @@ def _set(_upstream: Any) -> Callable[..., None]:
         computation = births.found(place.key)
         try:
             # Of any database: what was read for it cannot be told.
-            dirty = transaction_states.is_dirty(connections)
+            dirty = transaction_states.any_is_dirty()
             fill(place, data, bounded_ms(timeout, None), dirty=dirty, computation=computation)
         finally:
             if computation is not None:

@@ -26,7 +26,6 @@ __all__ = [
     "is_near",
     "known_tables",
     "mention",
-    "tables_in",
 ]
 
 _TEXTS: Final = 2048
@@ -140,13 +139,8 @@ def known_tables() -> Mapping[str, type[Model]]:
     return _catalogue().by_table
 
 
-def tables_in(sql: str) -> frozenset[str]:
-    """The known tables whose name is a word of the SQL, in any case and quotes; rather too many than too few."""
-    return _catalogue().mention(sql).tables
-
-
 def mention(sql: str) -> Mention:
-    """What the SQL says of the known tables."""
+    """What the SQL says of the known tables, whose names are words of it; rather of too many than of too few."""
     return _catalogue().mention(sql)
 
 

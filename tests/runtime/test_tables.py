@@ -12,7 +12,7 @@ from django.test.utils import isolate_apps
 from news.models import Article, Author, Tag
 
 from cachepolicy.policies.loader import parse_policies
-from cachepolicy.runtime.tables import bound_ms, fingerprint, is_comparable, known_tables, mention, tables_in
+from cachepolicy.runtime.tables import bound_ms, fingerprint, is_comparable, known_tables, mention
 from tests.projects import Project
 
 ARTICLE, AUTHOR, TAG = Article._meta.db_table, Author._meta.db_table, Tag._meta.db_table
@@ -39,12 +39,12 @@ def test_every_table_is_known_by_its_model_those_of_many_to_many_fields_too() ->
     ],
 )
 def test_a_table_is_found_by_its_name_in_any_case_and_quotes(sql: str) -> None:
-    assert tables_in(sql) == {ARTICLE}
+    assert mention(sql).tables == {ARTICLE}
 
 
 @pytest.mark.parametrize("sql", ["SELECT 1", "SELECT * FROM xnews_article", "SELECT * FROM news_article2", ""])
 def test_no_table_is_found_in_a_longer_name(sql: str) -> None:
-    assert tables_in(sql) == frozenset()
+    assert mention(sql).tables == frozenset()
 
 
 def test_a_table_that_occurs_twice_is_told_from_its_columns() -> None:
@@ -68,7 +68,7 @@ def test_odd_names_are_found(tmp_path: Path) -> None:
         "import json; from django.apps import apps; from cachepolicy.runtime.tables import *;"
         "sql = lambda m: m.objects.filter(pk=1).query.get_compiler('default').as_sql()[0];"
         "models = apps.get_app_config('shop').get_models();"
-        "print(json.dumps({m._meta.db_table: sorted(tables_in(sql(m))) for m in models}))"
+        "print(json.dumps({m._meta.db_table: sorted(mention(sql(m)).tables) for m in models}))"
     )
     assert ran.code == 0, ran.err
     assert ran.json.keys() == set(names)
