@@ -43,10 +43,14 @@ class _Suspicious:
 
     def __set__(self, state: Any, value: Any) -> None:
         setattr(state, self._name, value)
-        if state._dirty or state._unserved or state._uncommitted or state._changes is not None:
-            suspects.add(state)
-        else:
+        if not _may_be_dirty(state):
             suspects.discard(state)
+        if _may_be_dirty(state):  # again: threads may share a connection, and another may have written meanwhile
+            suspects.add(state)
+
+
+def _may_be_dirty(state: Any) -> bool:
+    return state._dirty or state._unserved or state._uncommitted or state._changes is not None
 
 
 class ConnectionState:

@@ -191,14 +191,13 @@ class _Cached:
         @functools.wraps(function)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             # Of any database: what a function reads cannot be told from the samples it was given.
-            if transaction_states.any_is_dirty() or (name and switch.is_off_function(name)):
+            is_off = not cacheops_settings.CACHEOPS_ENABLED or (name and switch.is_off_function(name))
+            if is_off or transaction_states.any_is_dirty():
                 return function(*args, **kwargs)
             call = self._simple_call(args) if is_simple and not kwargs else None
             if call is not None and (copy := near_copy(call)) is not None:
                 cache_read.send(sender=None, func=function, hit=True)
                 return copy.kept.value()
-            if not cacheops_settings.CACHEOPS_ENABLED:
-                return function(*args, **kwargs)
             place = self._place(args, kwargs)
             compute = functools.partial(function, *args, **kwargs)
 
@@ -225,8 +224,6 @@ class _Cached:
                 hint = "give it the arguments of a call; of a method the instance first, by the class"
                 raise TypeError(f"{where}: {error}; {hint}") from None
             forget(place)
-            if not kwargs and (call := self._simple_call(args)) is not None:
-                near.forget(call)
 
         self.wrapper.invalidate = invalidate
         return self.wrapper
@@ -247,6 +244,8 @@ class _Cached:
         return template
 
     def _simple_call(self, args: tuple[Any, ...]) -> Hashable | None:
+        if not has_one_prefix():
+            return None
         parts: list[Any] = [self]
         for value in args:
             kind = type(value)

@@ -66,19 +66,24 @@ class _Copies:
     """All copies of a process; hits take no lock, for each step of theirs is atomic."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        # A finalizer or a handler of signals may write, wherever it strikes.
+        self.lock = threading.RLock()
         self.clear()
 
     def clear(self) -> None:
         self.by_key: OrderedDict[Hashable, Copy] = OrderedDict()
         self.tables: dict[tuple[str, str], _Table] = defaultdict(_Table)
+        # By key, of what depends on no table and is dropped by hand.
+        self.alone: WeakValueDictionary[str, _Stamp] = WeakValueDictionary()
         self.bytes = 0
         self.cleared_ns = clock.now_ns()
 
     def add(self, key: Hashable, copy: Copy) -> None:
         self._drop(key)
-        self.by_key[key] = copy
+        if copy.size > conf.near_bytes():
+            return  # all others would go, and then itself
         self.bytes += copy.size
+        self.by_key[key] = copy
         # The oldest goes first: it is the next to be too old as well.
         while self.by_key and (len(self.by_key) > conf.near_entries() or self.bytes > conf.near_bytes()):
             self._drop(next(iter(self.by_key)))
@@ -97,7 +102,7 @@ _copies: Final = _Copies()
 
 
 def _unlocked_in_child() -> None:
-    _copies.lock = threading.Lock()  # a thread that held it is not in the child
+    _copies.lock = threading.RLock()  # a thread that held it is not in the child
     _copies.clear()  # what the parent writes from here on, the child does not hear of
 
 
@@ -161,14 +166,19 @@ def keep_under(key: Hashable, copy: Copy, kept: Kept) -> None:
 
 
 def _stamps(place: Place) -> tuple[_Stamp, ...]:
+    if not place.conditions:
+        return (_named(_copies.alone, place.key),)
     stamps = [_copies.tables[place.prefix, table].whole for table in place.conditions]
     for _, table, scheme, name in place.stamps():
-        named = _copies.tables[place.prefix, table].schemes[scheme]
-        stamp = named.get(name)
-        if stamp is None:
-            stamp = named[name] = _Stamp()
-        stamps.append(stamp)
+        stamps.append(_named(_copies.tables[place.prefix, table].schemes[scheme], name))
     return tuple(stamps)
+
+
+def _named(stamps: WeakValueDictionary[str, _Stamp], name: str) -> _Stamp:
+    stamp = stamps.get(name)
+    if stamp is None:
+        stamp = stamps[name] = _Stamp()
+    return stamp
 
 
 def invalidated(prefix: str, table: str, fields: Iterable[tuple[str, str]] | None) -> None:
@@ -201,9 +211,11 @@ def _cleared(**_: Any) -> None:
 setting_changed.connect(_cleared, dispatch_uid="cachepolicy.near")
 
 
-def forget(key: Hashable) -> None:
-    """Drop the copy under a key."""
+def forget(key: str) -> None:
+    """Drop what is kept of the place of this key, under whatever keys."""
     with _copies.lock:
+        if (stamp := _copies.alone.pop(key, None)) is not None:
+            stamp.is_void = True
         _copies._drop(key)
 
 
