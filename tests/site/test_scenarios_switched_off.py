@@ -137,6 +137,7 @@ OFF: Mapping[str, tuple[Any, str, Any, str]] = {
     "swapped_bytes": (server, "swap_values", _nothing, "no cached value changed"),
     "race": (concurrent, "_reading_process", lambda *_: list, "the other process did not read"),
     "real_clock": (processes, "sql_from_outside", _nothing, "the write was not committed"),
+    "saved_elsewhere": (processes, "in_another_process", _nothing, "the write was not committed"),
 }
 
 
