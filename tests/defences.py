@@ -19,6 +19,7 @@ from cachepolicy.runtime import (
     drivers,
     entry,
     fills,
+    near,
     orm_writes,
     places,
     queries,
@@ -33,7 +34,7 @@ from cachepolicy.runtime.journal import Journal
 from cachepolicy.runtime.rows import Rows
 from cachepolicy.runtime.statements import READ
 
-__all__ = ["DEFENCES", "without"]
+__all__ = ["DEFENCES", "NEAR_DEFENCES", "without"]
 
 Off = Callable[[pytest.MonkeyPatch], None]
 
@@ -147,7 +148,7 @@ def _in_script(patch: pytest.MonkeyPatch, name: str, lines: str, instead: str) -
 
 
 def _records_whole_or_void(patch: pytest.MonkeyPatch) -> None:
-    _in_script(patch, "INVALIDATE", "elseif not is_whole(KEYS[e], KEYS[e + 1], KEYS[e + 2], current)", "elseif false")
+    _in_script(patch, "INVALIDATE", "if not is_whole(KEYS[e], KEYS[e + 1], KEYS[e + 2], current)", "if false")
 
 
 def _generation(patch: pytest.MonkeyPatch) -> None:
@@ -264,10 +265,88 @@ DEFENCES: Final[dict[str, Off]] = {
 }
 
 
+def _copies_out(patch: pytest.MonkeyPatch) -> None:
+    class Shared:
+        def __init__(self, kept: Any) -> None:
+            self.size, self._value = kept.size, kept.value()
+
+        def value(self) -> Any:
+            return self._value
+
+    upstream = near.Copy.__init__
+
+    def made(self: Any, place: Any, kept: Any, *instants: int) -> None:
+        upstream(self, place, kept if isinstance(kept, Shared) else Shared(kept), *instants)  # type: ignore[arg-type]
+
+    patch.setattr(near.Copy, "__init__", made)
+
+
+def _bound_of_near(patch: pytest.MonkeyPatch) -> None:
+    upstream = near.keep
+
+    def keep(place: Any, *kept: Any) -> Any:
+        if place.near_ns:
+            place = place.under(place.key)
+            place.near_ns = _FOR_EVER_MS * 1_000_000
+        return upstream(place, *kept)
+
+    patch.setattr(near, "keep", keep)
+
+
+def _bound_of_the_entry(patch: pytest.MonkeyPatch) -> None:
+    upstream = near.keep
+    patch.setattr(near, "keep", lambda *kept: upstream(*kept[:-1], _FOR_EVER_MS))
+
+
+def _own_writes(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(near, "invalidated", lambda *_: None)
+
+
+def _late_copies(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(near._Table, "last_ns", property(lambda _: 0, lambda *_: None))
+
+
+def _dirty_before_near(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(queries, "suspects", ())
+    patch.setattr("cachepolicy.runtime.transaction_states.suspects", ())
+
+
+def _fresh_before_near(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(reads, "is_fresh", lambda: False)
+
+
+def _switch_before_near(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(reads.switch, "current", lambda *_: reads.switch.Switches())
+
+
+def _fork(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(near._Copies, "clear", lambda _: None)
+
+
+def _instant_of_near_copies(patch: pytest.MonkeyPatch) -> None:
+    upstream = births.lowered
+    patch.setattr(births, "lowered", lambda born_ns, _since_ns=None: upstream(born_ns))
+
+
+# Those of the copies in a process's memory.
+NEAR_DEFENCES: Final[dict[str, Off]] = {
+    "copies out": _copies_out,
+    "bound of near": _bound_of_near,
+    "bound of the entry": _bound_of_the_entry,
+    "own writes": _own_writes,
+    "late copies": _late_copies,
+    "dirty before near": _dirty_before_near,
+    "fresh before near": _fresh_before_near,
+    "switch before near": _switch_before_near,
+    "fork": _fork,
+    "instant of near copies": _instant_of_near_copies,
+}
+
+
 @contextmanager
 def without(*names: str) -> Iterator[None]:
     """Inside the block these defences are off."""
     with pytest.MonkeyPatch.context() as patch:
         for name in names:
-            DEFENCES[name](patch)
+            (DEFENCES | NEAR_DEFENCES)[name](patch)
         yield

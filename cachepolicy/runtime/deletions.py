@@ -13,13 +13,14 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 from cacheops import no_invalidation
+from django.db import connections
 from django.db.models import Model, QuerySet
 from django.db.models.signals import pre_delete
 
 from cachepolicy.runtime.accounting import accounted_if, is_cacheops
 from cachepolicy.runtime.connection_state import nothing_served
 from cachepolicy.runtime.relation_writes import writes_through
-from cachepolicy.runtime.rows import Rows, Values, rows_of
+from cachepolicy.runtime.rows import Rows, Values, is_behind, rows_of
 
 __all__ = ["REPLACEMENTS", "collecting"]
 
@@ -87,7 +88,7 @@ def _going(rows: Rows, pks: list[Any]) -> list[Values] | None:
     given = None if collector is None else collector.__dict__.get("_cachepolicy_given")
     is_fetched = given is not None and rows.model not in given
     # A handler may have edited what was fetched.
-    if is_fetched and not pre_delete.has_listeners(rows.model):
+    if is_fetched and not pre_delete.has_listeners(rows.model) and not is_behind(connections[rows.alias]):
         instances = {each.pk: each for each in collector.data.get(rows.model, ())}
         held = [rows.of(instances[pk]) for pk in pks if pk in instances]
         found = [values for values in held if values is not None]

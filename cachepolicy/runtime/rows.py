@@ -22,7 +22,7 @@ from cachepolicy.runtime.conditions import digest
 from cachepolicy.runtime.connection_state import nothing_served, state_of
 from cachepolicy.runtime.tables import is_comparable, known_tables
 
-__all__ = ["Rows", "Values", "rows_of"]
+__all__ = ["Rows", "Values", "is_behind", "rows_of"]
 
 # A row: what it holds of each of its table's `names`.
 Values = tuple[Any, ...]
@@ -57,7 +57,7 @@ class Rows:
             return None
         sql, query, columns = self._compiled
         with connection.cursor() as cursor:
-            cursor.execute(sql, (key,))
+            cursor.execute(f"{sql} FOR UPDATE" if is_behind(connection) else sql, (key,))
             row = cursor.fetchone()
         if row is None:
             return None
@@ -87,9 +87,10 @@ class Rows:
             found = self.standing(pks[0])
             return None if found is None else [found]
         rows: list[Values] = []
+        all_rows = self._all().select_for_update() if is_behind(connections[self.alias]) else self._all()
         with nothing_served(self.alias):
             for start in range(0, len(pks), GET_ITERATOR_CHUNK_SIZE):
-                rows += self._all().filter(pk__in=pks[start : start + GET_ITERATOR_CHUNK_SIZE])
+                rows += all_rows.filter(pk__in=pks[start : start + GET_ITERATOR_CHUNK_SIZE])
         return rows if len(rows) == len(set(pks)) else None
 
     def _all(self) -> Any:
@@ -146,6 +147,15 @@ class Rows:
                 for value in related:
                     fields = [(name, _digest(name, self._prepare[place], value))]
                     invalidations.row(get_prefix(tables=[table], dbs=[self.alias]), table, fields)
+
+
+def is_behind(connection: Any) -> bool:
+    """Whether a transaction's reads may see less than its writes hit.
+
+    At REPEATABLE READ MySQL updates the row as it was committed last, and reads it as it was when the transaction
+    began, unless it locks it, which its UPDATE is about to do; elsewhere such an update is an error.
+    """
+    return connection.vendor == "mysql" and (connection.in_atomic_block or not connection.autocommit)
 
 
 def _digest(name: str, prepare: Callable[[Any], Any], value: Any) -> str:

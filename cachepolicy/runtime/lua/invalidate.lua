@@ -4,14 +4,15 @@
 local random, prefix = ARGV[2], ARGV[3]
 local now = now_us(tonumber(ARGV[1]))
 local current = generation(KEYS[1], KEYS[2], now, random)
+local instant_now = text(now)
 
-local known, renewed = {}, {}
+local known, renewed, void = {}, {}, {}
 
-local function whole_table(t, name)
+local function whole_table(t)
     if not renewed[t] then
         local e = 3 * t
         renew(KEYS[e], KEYS[e + 1], KEYS[e + 2], current, now, random .. '.' .. t)
-        redis.call('HSET', KEYS[e + 2], 'all', text(now), 'last', text(now))
+        redis.call('HSET', KEYS[e + 2], 'all', instant_now, 'last', instant_now)
         renewed[t] = true
     end
 end
@@ -20,23 +21,27 @@ local function row(t, name, digests)
     local e = 3 * t
     if renewed[t] then
         return
-    elseif not is_whole(KEYS[e], KEYS[e + 1], KEYS[e + 2], current) then
-        return whole_table(t, name)
+    elseif not known[t] then
+        if not is_whole(KEYS[e], KEYS[e + 1], KEYS[e + 2], current) then
+            return whole_table(t)
+        end
+        known[t] = redis.call('HKEYS', KEYS[e + 1])
+        redis.call('HSET', KEYS[e + 2], 'last', instant_now)
     end
-    known[t] = known[t] or redis.call('HKEYS', KEYS[e + 1])
     for _, scheme in ipairs(known[t]) do
         local parts, covered = {}, scheme ~= '@'
         for field in string.gmatch(scheme, '[^,]+') do
             covered = covered and digests[field]
             parts[#parts + 1] = digests[field]
         end
-        if covered then
-            local stamp_key = prefix .. 'stamp:' .. name .. ':' .. scheme .. ':' .. table.concat(parts)
+        local stamp_key = prefix .. 'stamp:' .. name .. ':' .. scheme .. ':' .. table.concat(parts)
+        -- A row as it was and as it is share most of their stamps.
+        if covered and not void[stamp_key] then
+            void[stamp_key] = true
             redis.call('UNLINK', stamp_key)
-            redis.call('HSET', KEYS[e + 2], bucket(stamp_key), text(now))
+            redis.call('HSET', KEYS[e + 2], bucket(stamp_key), instant_now)
         end
     end
-    redis.call('HSET', KEYS[e + 2], 'last', text(now))
 end
 
 local i = 4
@@ -44,7 +49,7 @@ while i <= #ARGV do
     local t, name, fields = tonumber(ARGV[i]), ARGV[i + 1], tonumber(ARGV[i + 2])
     i = i + 3
     if fields < 0 then
-        whole_table(t, name)
+        whole_table(t)
     else
         local digests = {}
         for f = 1, fields do
@@ -54,4 +59,4 @@ while i <= #ARGV do
         row(t, name, digests)
     end
 end
-return text(now)
+return instant_now
