@@ -30,6 +30,7 @@ from cachepolicy.runtime.switch import switch_off, switch_on
 from cachepolicy.runtime.tables import Bounds
 from cachepolicy.runtime.transactions import transaction_states
 from cachepolicy.runtime.values import keep
+from tests.defences import NEAR_DEFENCES, without
 from tests.runtime.in_force import in_force
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -486,14 +487,14 @@ def test_what_is_made_of_a_copy_is_as_old_as_it() -> None:
 
     INNER[:] = [inner]
     Tag.objects.count()  # so that Redis knows of the table
-    clock.advance(1)
+    clock.advance(1_000)
     inner()
     clock.advance(15_000)
     outer()
-    clock.advance(44_900)
+    clock.advance(44_000)
     outer()
     assert CALLS.count("outer") == 1
-    clock.advance(200)
+    clock.advance(1_000)
     outer()
     assert CALLS.count("outer") == 2, "the oldest of it has ended; not the sum of both ages"
 
@@ -682,3 +683,124 @@ def test_the_table_of_a_read_is_not_told_by_a_prefix_alone() -> None:
     kept(place("one", 1, "b", "a:"))
     written(1, "a:b", "")
     assert found("one") == "value"
+
+
+# The defences, one by one.
+
+
+def copies_out() -> Any:
+    Category.objects.create(name="a", slug="a")
+    for read in (lambda: Category.objects.get(slug="a"), lambda: list(Category.objects.all())[0]):
+        for _ in range(2):
+            read().name = "changed"
+    return Category.objects.get(slug="a").name, [each.name for each in Category.objects.all()]
+
+
+def read_after(*steps_ms: int, other_writes: Callable[[], Any] = lambda: None) -> Any:
+    """What is read of a row after each of these times, at last; another process wrote it at the first."""
+    row = Category.objects.create(name="a", slug="a")
+    Category.objects.get(pk=row.pk)
+    with connection.cursor() as cursor:
+        cursor.cursor.execute("UPDATE news_category SET name = 'b'")
+    other_writes()
+    for step_ms in steps_ms:
+        clock.advance(step_ms)
+        name = Category.objects.get(pk=row.pk).name
+    return name
+
+
+def bound_of_near() -> Any:
+    return read_after(20_100, other_writes=cacheops.redis.redis_client.flushdb)
+
+
+def bound_of_the_entry() -> Any:
+    return read_after(20_500, 20_500, 19_500)  # Redis is not told of this write, and has it kept twice
+
+
+def own_writes() -> Any:
+    row = Category.objects.create(name="a", slug="a")
+    Category.objects.get(pk=row.pk)
+    row.name = "b"
+    row.save()
+    return Category.objects.get(pk=row.pk).name
+
+
+def late_copies() -> Any:
+    at, before_ns = place(), clock.now_ns()
+    written(1)
+    return kept(at, since_ns=before_ns)
+
+
+def dirty_before_near() -> Any:
+    row = Category.objects.create(name="a", slug="a")
+    Category.objects.get(pk=row.pk)
+    with contextlib.suppress(ZeroDivisionError), transaction.atomic():
+        Category.objects.filter(pk=row.pk).update(name="b")
+        found = Category.objects.get(pk=row.pk).name
+        raise ZeroDivisionError
+    return found
+
+
+def fresh_before_near() -> Any:
+    with contextlib.ExitStack() as stack:
+        return read_after(0, other_writes=lambda: stack.enter_context(fresh()))
+
+
+def switch_before_near() -> Any:
+    try:
+        return read_after(0, other_writes=lambda: switch_off("news.*"))
+    finally:
+        switch_on("news.*")
+
+
+def fork() -> Any:
+    kept(place())
+    pid = os.fork()
+    if pid == 0:
+        os._exit(1 if near.is_used() else 0)
+    return os.waitpid(pid, 0)[1]
+
+
+def instant_of_near_copies() -> Any:
+    @cached_as("of_both")
+    def function() -> str:
+        return call() and Category.objects.get(slug="a").name
+
+    row = Category.objects.create(name="a", slug="a")
+    function.__wrapped__()
+    clock.advance(1_000)
+    with pytest.MonkeyPatch.context() as another:
+        another.setattr(near, "invalidated", lambda *_: None)
+        row.name = "b"
+        row.save()
+    clock.advance(1_000)
+    function()
+    clock.advance(20_000)
+    return function()
+
+
+KEPT: dict[Callable[[], Any], Any] = {
+    copies_out: ("a", ["a"]),
+    bound_of_near: "b",
+    bound_of_the_entry: "b",
+    own_writes: "b",
+    late_copies: None,
+    dirty_before_near: "b",
+    fresh_before_near: "b",
+    switch_before_near: "b",
+    fork: 0,
+    instant_of_near_copies: "b",
+}
+
+
+@pytest.mark.parametrize("scene", KEPT, ids=lambda scene: scene.__name__)
+def test_with_the_defence_it_is_kept_and_without_it_this_turns_red(scene: Callable[[], Any]) -> None:
+    assert scene() == KEPT[scene]
+    for model in (Category, Tag):
+        model.objects.all().delete()
+    with without(scene.__name__.replace("_", " ")):
+        assert scene() != KEPT[scene]
+
+
+def test_every_defence_of_near_copies_guards_something() -> None:
+    assert {scene.__name__.replace("_", " ") for scene in KEPT} == set(NEAR_DEFENCES)
