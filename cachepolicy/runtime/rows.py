@@ -155,7 +155,8 @@ def is_behind(connection: Any) -> bool:
     At REPEATABLE READ MySQL updates the row as it was committed last, and reads it as it was when the transaction
     began, unless it locks it, which its UPDATE is about to do; elsewhere such an update is an error.
     """
-    return connection.vendor == "mysql" and (connection.in_atomic_block or not connection.autocommit)
+    state = state_of(connection)
+    return connection.vendor == "mysql" and state.stands_still and state.inside(connection)
 
 
 def _digest(name: str, prepare: Callable[[Any], Any], value: Any) -> str:
