@@ -153,8 +153,8 @@ def _compute(place: Place, compute: Callable[[], Any], ms: int, lock_key: str, t
                 fill(place, compute(), ms, dirty=False, computation=reading.computation)
         finally:
             connections.close_all()
+            unlock(lock_key, token)
     except Exception:
         _log.exception("a value could not be computed ahead of its end; readers get the one there is until then")
     finally:
-        unlock(lock_key, token)
         refreshes.end(place.key, pause_ms)

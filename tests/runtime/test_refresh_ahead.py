@@ -223,6 +223,23 @@ def test_what_ends_the_thread_does_not_end_refreshing(failure: Any, monkeypatch:
     assert function() == 3
 
 
+def test_a_redis_connection_that_is_closed_under_the_thread_does_not_end_refreshing(
+    monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    def closed(*_: Any) -> None:
+        raise ValueError("I/O operation on closed file")  # redis-py's, where another thread disconnects its pool
+
+    function = stats()
+    function()
+    clock.advance(51_000)
+    with monkeypatch.context() as patch:
+        patch.setattr(answers, "unlock", closed)
+        function()
+        done()
+    assert not answers._refreshes.running
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
 def test_a_time_limit_that_strikes_in_a_reader_does_not_end_refreshing(monkeypatch: pytest.MonkeyPatch) -> None:
     class TimeLimit(BaseException):
         pass
