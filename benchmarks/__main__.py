@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from benchmarks.contenders import contenders
 from benchmarks.figures import Figures
 from benchmarks.measures import MEASURES, QUICK, THOROUGH
 from benchmarks.pages import pages
+from benchmarks.picture import drawn
 from benchmarks.report import as_json, as_text
 from benchmarks.servers import homes
 from benchmarks.startup import startup
@@ -25,8 +27,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer rounds: in a few minutes, less certain")
     parser.add_argument("--format", choices=("table", "json"), default="table", help="what to print")
     parser.add_argument("--output", type=Path, default=Path(".cache/bench.json"), help="JSON file (%(default)s)")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="SVG file: the reads as a picture")
     parser.add_argument("--only", nargs="+", choices=parts, default=parts, metavar="PART", help=", ".join(parts))
     arguments = parser.parse_args()
+    if arguments.picture and "reads" not in arguments.only:
+        parser.error("--picture draws the reads: leave --only out, or name reads")
 
     effort, figures = QUICK if arguments.quick else THOROUGH, Figures()
     with homes(contenders()) as furnished:
@@ -42,6 +47,8 @@ def main() -> None:
     document = as_json(figures, bars)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(document + "\n")
+    if arguments.picture:
+        arguments.picture.write_text(drawn(json.loads(document)["measures"]))
     if arguments.only != parts:
         bars = [bar for bar in bars if bar.value is not None]
     print(document if arguments.format == "json" else as_text(figures, bars))

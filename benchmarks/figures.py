@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, NamedTuple
 
-__all__ = ["Figures", "Key"]
+__all__ = ["Figures", "Key", "as_number"]
 
 
 class Key(NamedTuple):
@@ -59,3 +59,8 @@ class Figures:
         for (name, contender), values in self.counts.items():
             value = round(median(values), 3)
             yield {"name": name, "contender": contender, "value": value, "unit": self.units[name], "n": len(values)}
+
+
+def as_number(value: float) -> str:
+    """A figure as people read it: more digits do not come back in the next run."""
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.2g}" if value < 1 else f"{value:.1f}"

@@ -8,7 +8,7 @@ from typing import Final
 
 from benchmarks.bars import Ratio
 from benchmarks.contenders import READS
-from benchmarks.figures import Figures, Key
+from benchmarks.figures import Figures, Key, as_number
 from benchmarks.measures import DEPENDENTS
 
 __all__ = ["as_json", "as_text"]
@@ -74,9 +74,7 @@ def _cell(figures: Figures, key: Key) -> str:
     value = figures.median_us(*key)
     if value is None:
         value = figures.count(*key)
-    if value is None:
-        return ""
-    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.2g}" if value < 1 else f"{value:.1f}"
+    return "" if value is None else as_number(value)
 
 
 def _bars(ratios: Iterable[Ratio]) -> Iterator[str]:

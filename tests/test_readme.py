@@ -30,7 +30,7 @@ def test_the_table_of_the_language_is_the_one_that_drives_the_parser() -> None:
 def test_the_readme_names_both_commands_and_every_public_name() -> None:
     import cachepolicy
 
-    for word in ("make demo", "make test", "make serve"):
+    for word in ("make demo", "make test", "make serve", "make bench", "make -s bench"):
         assert f"`{word}" in README
     for name in set(cachepolicy.__all__) - {"CachePolicyError", "Duration", "PolicySet", "UnsupportedFunctionError"}:
         assert name in README, name
