@@ -11,11 +11,13 @@ from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 from django.core.exceptions import EmptyResultSet
+from django.db.models.query import ModelIterable
 
 __all__ = ["Compiled", "as_compiled", "beside", "compiled", "forget", "is_shared", "share", "texts_beside", "unshare"]
 
 _SHARED: Final = "_cachepolicy_shared"
 _COMPILER: Final = "_cachepolicy_compiler"
+_DJANGOS: Final = ModelIterable.__module__
 
 
 class Compiled(NamedTuple):
@@ -64,7 +66,8 @@ def unshare(querysets: Iterable[Any], *, about_to_fetch: bool = False) -> None:
 def as_compiled(queryset: Any) -> Iterator[None]:
     """Inside, the queryset's rows are asked for by the compilation that made its key, if there is one."""
     compiler = queryset.__dict__.pop(_COMPILER, None)
-    if compiler is None:
+    # A third party's way to make rows may ask for others, by a clone of the query.
+    if compiler is None or queryset._iterable_class.__module__ != _DJANGOS:
         yield
         return
     query = queryset.query
@@ -73,7 +76,7 @@ def as_compiled(queryset: Any) -> Iterator[None]:
         query.__dict__.pop("get_compiler", None)  # once
         return compiler
 
-    query.get_compiler = get_compiler  # a clone of the query would take it along: there is none until it is called
+    query.get_compiler = get_compiler  # a clone of the query would take it along: Django's ways make none before
     try:
         yield
     finally:

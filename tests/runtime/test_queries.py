@@ -15,6 +15,7 @@ from asgiref.sync import async_to_sync
 from django.apps import AppConfig, apps
 from django.db import connection, connections, models, transaction
 from django.db.models import F, Max, Q, QuerySet
+from django.db.models.query import ModelIterable
 from django.test import override_settings
 from news.models import Article, Author, Category, Country, Language, Tag
 
@@ -60,6 +61,14 @@ class Loud(QuerySet):
         row = super().get(*args, **kwargs)
         row.loud = True
         return row
+
+
+class Narrowed(ModelIterable):
+    """Asks for less than the queryset does."""
+
+    def __iter__(self) -> Iterator[Any]:
+        self.queryset = self.queryset.filter(name="visible")
+        return super().__iter__()
 
 
 class Visible(models.Manager):
@@ -522,3 +531,12 @@ def test_async_reads_are_answered_and_dropped_as_others(sport: Category) -> None
         return [*found, (await Category.objects.aget(pk=1)).name, *[row.name async for row in Category.objects.all()]]
 
     assert async_to_sync(reads_and_writes)() == ["Sport", "Sport", "New", "New"]
+
+
+def test_rows_that_are_made_in_another_way_are_asked_for_in_that_way(thing: Thing) -> None:
+    Thing.objects.create(name="hidden")
+    for _ in range(2):
+        queryset = Thing.objects.order_by("pk")
+        queryset._iterable_class = Narrowed
+        assert list(queryset) == [thing]
+        assert len(Thing.objects.order_by("pk")) == 2
