@@ -446,34 +446,34 @@ def test_a_row_that_cannot_be_kept_is_read(nothing_asked: Any) -> None:
 
 def test_databases_keep_their_own(sport: Category, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = {**connections.settings["default"], "NAME": str(tmp_path / "other.sqlite3")}
-    monkeypatch.setitem(connections.settings, "other", other)
+    monkeypatch.setitem(connections.settings, "elsewhere", other)
     objects: Any = Category.objects
-    connections["other"].connect()
+    connections["elsewhere"].connect()
     try:
-        with connections["other"].schema_editor() as editor:
+        with connections["elsewhere"].schema_editor() as editor:
             editor.create_model(Category)
-        Category(pk=1, name="Another", slug="another").save(using="other")
+        Category(pk=1, name="Another", slug="another").save(using="elsewhere")
         for _ in range(2):
             assert objects.get(pk=1).name == "Sport"
-            assert objects.using("other").get(pk=1).name == "Another"
-            assert objects.db_manager("other").get(pk=1).name == "Another"
-            assert objects.db_manager("other").get(pk=1)._state.db == "other"
+            assert objects.using("elsewhere").get(pk=1).name == "Another"
+            assert objects.db_manager("elsewhere").get(pk=1).name == "Another"
+            assert objects.db_manager("elsewhere").get(pk=1)._state.db == "elsewhere"
 
         class Router:
             def db_for_read(self, _model: Any, **_hints: Any) -> str:
-                return "other"
+                return "elsewhere"
 
         with override_settings(DATABASE_ROUTERS=[Router()]):
             assert objects.get(pk=1).name == "Another"
         assert objects.get(pk=1).name == "Sport"
-        with transaction.atomic(using="other"):
-            Category(pk=1, name="New", slug="another").save(using="other")
+        with transaction.atomic(using="elsewhere"):
+            Category(pk=1, name="New", slug="another").save(using="elsewhere")
             assert objects.get(pk=1).name == "Sport"
-            assert objects.using("other").get(pk=1).name == "New"
-        assert objects.using("other").get(pk=1).name == "New"
+            assert objects.using("elsewhere").get(pk=1).name == "New"
+        assert objects.using("elsewhere").get(pk=1).name == "New"
     finally:
-        connections["other"].close()
-        del connections["other"]
+        connections["elsewhere"].close()
+        del connections["elsewhere"]
 
 
 def test_one_prefix_does_not_get_what_another_has_kept(sport: Category) -> None:
