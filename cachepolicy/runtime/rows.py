@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 from cacheops.invalidation import serializable_fields
 from cacheops.sharding import get_prefix
@@ -24,6 +23,7 @@ from cachepolicy.runtime.tables import is_comparable, known_tables
 
 __all__ = ["Rows", "Values", "is_behind", "rows_of"]
 
+_CONVERTERS: Final = "_cachepolicy_converters"
 # A row: what it holds of each of its table's `names`.
 Values = tuple[Any, ...]
 
@@ -45,7 +45,6 @@ class Rows:
             if isinstance(field, OneToOneField)
         ]
         self._compiled: tuple[str, Any, list[Any]] | None = None
-        self._converters: WeakKeyDictionary[Any, dict[int, Any]] = WeakKeyDictionary()
 
     def standing(self, pk: Any) -> Values | None:
         """The row of a key as the database holds it now, if it does."""
@@ -61,10 +60,11 @@ class Rows:
             row = cursor.fetchone()
         if row is None:
             return None
-        converters = self._converters.get(connection)
+        # Kept on the connection, which its converters hold: elsewhere they would keep it open after its thread.
+        known = connection.__dict__.setdefault(_CONVERTERS, {})
+        converters = known.get(self)
         if converters is None:
-            converters = query.get_compiler(connection=connection).get_converters(columns)
-            self._converters[connection] = converters
+            converters = known[self] = query.get_compiler(connection=connection).get_converters(columns)
         values = list(row)
         for place, (functions, column) in converters.items():
             for function in functions:

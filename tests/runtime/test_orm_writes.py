@@ -380,6 +380,24 @@ def write():
         row.save()
 play(write, lambda: Note.objects.get(pk=note.pk).text, lambda: Note.objects.filter(text="0").count())
 """,
+    "a thread that is over keeps no connection": """
+import datetime, gc, threading, uuid, weakref
+from django.db import connections
+held = []
+def work():
+    call_command("migrate", run_syncdb=True, verbosity=0)
+    day = datetime.date(2026, 1, 1)
+    row = Every.objects.create(unique=uuid.uuid4(), is_open=True, at=datetime.datetime.now(datetime.UTC), day=day,
+                               hour=datetime.time(1), ratio=1, price=1, shouted="A", text="a")
+    row.text = "b"
+    row.save()
+    held.append(weakref.ref(connections["default"]))
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+gc.collect()
+assert held[0]() is None
+""",
 }
 
 
