@@ -20,7 +20,8 @@ from cachepolicy.runtime.tables import Bounds, bounds, fingerprint, known_tables
 
 __all__ = ["Place", "place_of"]
 
-_MOST: Final = 10_000
+# Of about 3 kB each.
+_MOST: Final = 4_000
 
 
 class Place:
