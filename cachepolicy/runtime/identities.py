@@ -35,7 +35,7 @@ _EXACT: Final = frozenset({int, str, bool, type(None), uuid.UUID, bytes, datetim
 # Two of these may be equal and read differently: Decimal("1.0") and Decimal("1.00"), instants in two zones.
 _BY_REPR: Final = frozenset({float, decimal.Decimal, datetime.datetime, datetime.time, datetime.timedelta})
 _LISTS: Final = frozenset({list, tuple, set, frozenset})
-_MOST_VALUES: Final = 200
+_MOST_VALUES: Final = 50
 
 
 class _Unknown(Exception):

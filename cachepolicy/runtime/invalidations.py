@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, NamedTuple
 
@@ -98,24 +98,30 @@ def _take(items: list[_Item]) -> None:
 
 
 def _send(items: list[_Item]) -> None:
+    # Whatever strikes while one prefix is told, the others are told as well.
+    with ExitStack() as stack:
+        for prefix in dict.fromkeys(item.prefix for item in items):
+            mine = list(dict.fromkeys(item for item in items if item.prefix == prefix))
+            stack.callback(_send_under, prefix, _few(mine))
+
+
+def _send_under(prefix: str, items: list[_Item]) -> None:
     client, here = redis_client, link(redis_client)
-    for prefix in dict.fromkeys(item.prefix for item in items):
-        here_items = _few(list(dict.fromkeys(item for item in items if item.prefix == prefix)))
-        try:
-            _run(client, here, prefix, here_items)
-            sent = True
-        except BaseException as error:
-            # Not only Redis': a time limit of the application's may strike while it is waited for.
-            sent = False
-            here.journal.add(prefix, dict.fromkeys(item.table for item in here_items))
-            _replay_later(client, here)
-            if not isinstance(error, redis.RedisError):
-                raise
-        finally:
-            for item in here_items:
-                near.invalidated(*item)
-        for item in here_items if signals.invalidation.receivers else ():
-            signals.invalidation.send_robust(sender=None, table=item.table, sent=sent, replayed=False)
+    try:
+        _run(client, here, prefix, items)
+        sent = True
+    except BaseException as error:
+        # Not only Redis': a time limit of the application's may strike while it is waited for.
+        sent = False
+        here.journal.add(prefix, dict.fromkeys(item.table for item in items))
+        _replay_later(client, here)
+        if not isinstance(error, redis.RedisError):
+            raise
+    finally:
+        for item in items:
+            near.invalidated(*item)
+    for item in items if signals.invalidation.receivers else ():
+        signals.invalidation.send_robust(sender=None, table=item.table, sent=sent, replayed=False)
 
 
 def _few(items: list[_Item]) -> list[_Item]:

@@ -175,6 +175,21 @@ def test_one_that_a_time_limit_has_cut_off_is_told_before_anything_is_served(mon
     assert read(2) == 2
 
 
+def test_what_strikes_under_one_prefix_loses_nothing_under_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    def strike(_client: Any, _here: Any, prefix: str, _items: Any) -> None:
+        told.append(prefix)
+        raise TimeLimit
+
+    monkeypatch.setattr(invalidations, "_run", strike)
+    with pytest.raises(TimeLimit):
+        invalidations._send([invalidations._Item(prefix, "news_tag", None) for prefix in ("a", "b", "c")])
+    assert sorted(told) == ["a", "b", "c"]
+    pending = link(invalidations.redis_client).journal.pending()
+    assert {prefix for prefix, _ in pending} >= {"a", "b", "c"}
+
+
 def test_what_is_switched_off_stays_off_when_everything_is_invalidated() -> None:
     client: Any = invalidations.redis_client
     client.set("cachepolicy:off", b"news.Tag")
