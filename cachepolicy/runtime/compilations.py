@@ -6,11 +6,13 @@ query would give the rows of another one.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 from django.core.exceptions import EmptyResultSet
+from django.db import connections
 from django.db.models.query import ModelIterable
 
 __all__ = ["Compiled", "as_compiled", "beside", "compiled", "forget", "is_shared", "share", "texts_beside", "unshare"]
@@ -31,7 +33,7 @@ class _Shared:
     __slots__ = ("beside", "compiled", "compiler", "is_compiled", "owner")
 
     def __init__(self, queryset: Any) -> None:
-        self.owner = id(queryset)
+        self.owner = (id(queryset), threading.get_ident())
         self.is_compiled = False
         self.compiled: Compiled | None = None
         self.compiler: Any = None
@@ -70,9 +72,14 @@ def as_compiled(queryset: Any) -> Iterator[None]:
     if compiler is None or queryset._iterable_class.__module__ != _DJANGOS:
         yield
         return
-    query = queryset.query
+    if compiler.connection is not connections[compiler.using]:
+        yield  # another thread's, that evaluates the same queryset
+        return
+    query, here = queryset.query, threading.get_ident()
 
-    def get_compiler(*_: Any, **__: Any) -> Any:
+    def get_compiler(*args: Any, **kwargs: Any) -> Any:
+        if threading.get_ident() != here:
+            return type(query).get_compiler(query, *args, **kwargs)
         query.__dict__.pop("get_compiler", None)  # once
         return compiler
 
@@ -107,8 +114,8 @@ def texts_beside(queryset: Any) -> Iterable[str]:
 
 def _shared(queryset: Any) -> _Shared | None:
     found: _Shared | None = queryset.__dict__.get(_SHARED)
-    # A deep copy brings its original's along.
-    return found if found is not None and found.owner == id(queryset) else None
+    # A deep copy brings its original's along, and threads may evaluate one queryset.
+    return found if found is not None and found.owner == (id(queryset), threading.get_ident()) else None
 
 
 def _compile(queryset: Any) -> tuple[Compiled | None, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import cacheops.redis
 import pytest
 from asgiref.sync import async_to_sync
+from cacheops.signals import cache_read
 from django.apps import AppConfig, apps
 from django.db import connection, connections, models, transaction
 from django.db.models import F, Max, Q, QuerySet
@@ -540,3 +541,34 @@ def test_rows_that_are_made_in_another_way_are_asked_for_in_that_way(thing: Thin
         queryset._iterable_class = Narrowed
         assert list(queryset) == [thing]
         assert len(Thing.objects.order_by("pk")) == 2
+
+
+def test_threads_that_evaluate_one_queryset_read_by_their_own_connections(sport: Category) -> None:
+    # As a module's `CATEGORIES = Category.objects.all()` is at first.
+    queryset, found, waits, goes_on = Category.objects.order_by("pk"), list[Any](), threading.Event(), threading.Event()
+
+    def read() -> None:
+        try:
+            found.append([row.pk for row in queryset])
+        finally:
+            connections.close_all()
+
+    first, second = threading.Thread(target=read), threading.Thread(target=read)
+
+    def both_have_missed(**_: Any) -> None:
+        if threading.current_thread() is first:
+            waits.set()
+            goes_on.wait(30)
+        elif threading.current_thread() is second:
+            goes_on.set()
+            first.join(30)
+
+    cache_read.connect(both_have_missed)
+    try:
+        first.start()
+        waits.wait(30)
+        second.start()
+        second.join(30)
+    finally:
+        cache_read.disconnect(both_have_missed)
+    assert found == [[sport.pk], [sport.pk]]
