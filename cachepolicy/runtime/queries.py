@@ -32,14 +32,11 @@ from cachepolicy.runtime.values import keep
 
 __all__ = ["REPLACEMENTS"]
 
-# Where get() waits for the copy of the rows that it has asked for; what these ask for themselves goes by.
-_asking: Final[ContextVar[list[Copy] | None]] = ContextVar("cachepolicy_asking", default=None)
+# Where get() finds the copy of its row among those of all that was read meanwhile, as a router may.
+_asking: Final[ContextVar[list[tuple[Copy, Any]] | None]] = ContextVar("cachepolicy_asking", default=None)
 
 
 def _answered(queryset: Any, op: str, compute: Callable[[Any], Any], aggregates: dict[str, Any] | None = None) -> Any:
-    asking = _asking.get()
-    if asking is not None:
-        _asking.set(None)
     if (place := place_of(queryset, op, aggregates)) is None:
         return compute(queryset)
     profile = queryset._cacheprofile
@@ -61,8 +58,8 @@ def _answered(queryset: Any, op: str, compute: Callable[[Any], Any], aggregates:
         value, copy = answer(place, here, ms, lock=profile["lock"], dbs=dbs, apart=apart, sender=sender)
     finally:
         forget(queryset)
-    if asking is not None and copy is not None:
-        asking.append(copy)
+    if copy is not None and (asking := _asking.get()) is not None:
+        asking.append((copy, value))
     return value
 
 
@@ -152,15 +149,16 @@ def _get(upstream: Callable[..., Any]) -> Callable[..., Any]:
         if (copy := near_copy(key)) is not None:
             cache_read.send(sender=self.model, func=None, hit=True)
             return copy.kept.value()
-        asked: list[Copy] = []
+        asked: list[tuple[Copy, Any]] = []
         token = _asking.set(asked)
         try:
             row = upstream(self, *args, **kwargs)
         finally:
             _asking.reset(token)
-        if asked:
-            with suppress(Exception):  # it came out of a pickle, and refuses to be in one again
-                near.keep_under(key, asked[0], keep(row))
+        for copy, value in asked:
+            if type(value) is list and len(value) == 1 and value[0] is row:
+                with suppress(Exception):  # it came out of a pickle, and refuses to be in one again
+                    near.keep_under(key, copy, keep(row))
         return row
 
     return get

@@ -572,3 +572,23 @@ def test_threads_that_evaluate_one_queryset_read_by_their_own_connections(sport:
     finally:
         cache_read.disconnect(both_have_missed)
     assert found == [[sport.pk], [sport.pk]]
+
+
+class Looking:
+    """A router that looks up in the database which database it is."""
+
+    def db_for_read(self, model: Any, **_: Any) -> str:
+        if model is not Tag:
+            list(Tag.objects.filter(name="main"))
+        return "default"
+
+
+def test_a_row_is_dropped_by_its_own_writes_whatever_a_router_reads_for_it(sport: Category) -> None:
+    Tag.objects.create(name="main")
+    read = lambda: Category.objects.get(pk=sport.pk).name  # noqa: E731
+    with override_settings(DATABASE_ROUTERS=[Looking()]):
+        for name in ("New", "Newer"):
+            read()
+            sport.name = name
+            sport.save()
+            assert read() == name
