@@ -36,6 +36,7 @@ _EXACT: Final = frozenset({int, str, bool, type(None), uuid.UUID, bytes, datetim
 _BY_REPR: Final = frozenset({float, decimal.Decimal, datetime.datetime, datetime.time, datetime.timedelta})
 _LISTS: Final = frozenset({list, tuple, set, frozenset})
 _MOST_VALUES: Final = 50
+_LONGEST: Final = 256
 
 
 class _Unknown(Exception):
@@ -93,6 +94,8 @@ def row_identity(kind: type, model: Any, alias: str, pairs: Iterable[tuple[str, 
     for name, value in pairs:
         value_type = type(value)
         if value_type not in _GET_TYPES or not _is_own(model, name):
+            return None
+        if value_type is str and len(value) > _LONGEST:
             return None
         asked += (name, value_type, value)
     return asked if len(asked) > 3 and has_one_prefix() else None
@@ -259,6 +262,8 @@ def _counts(value: Any) -> Hashable:
 def _plain(value: Any) -> Hashable:
     kind = type(value)
     if kind in _EXACT:
+        if (kind is str or kind is bytes) and len(value) > _LONGEST:
+            raise _Unknown  # whoever fills a form in chooses how much memory the identity takes
         return (kind, value)
     if kind in _BY_REPR:
         return (kind, repr(value))
@@ -306,9 +311,19 @@ _LOOKUP: Final = frozenset(
 
 
 def _column(value: Any) -> Hashable:
-    if type(value) is not Col or not (_is_core(value.target) and _is_core(value.output_field)):
+    if type(value) is not Col or not (_is_prepared_plainly(value.target) and _is_prepared_plainly(value.output_field)):
         raise _Unknown
     return (value.alias, value.target, value.output_field)
+
+
+def _is_prepared_plainly(field: Any) -> bool:
+    """Whether Django prepares the values of a field for the database: a foreign key leaves it to what it points to."""
+    return _is_core(field) and (not isinstance(field, ForeignKey) or _points_plainly(field))
+
+
+@lru_cache(maxsize=4096)
+def _points_plainly(field: Any) -> bool:
+    return _is_prepared_plainly(field.target_field)
 
 
 def _columns(value: Any) -> Hashable:

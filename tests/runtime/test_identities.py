@@ -177,6 +177,35 @@ class Odd(models.Model):
         app_label = "asked"
 
 
+class Keyed(models.CharField):
+    """A key that goes to the database in the reader's language."""
+
+    def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
+        return f"{super().get_db_prep_value(value, connection, prepared)} {translation.get_language()}"
+
+
+class Owner(models.Model):
+    code = Keyed(max_length=9, primary_key=True)
+
+    class Meta:
+        app_label = "asked"
+
+
+class Deputy(models.Model):
+    owner = models.OneToOneField(Owner, models.CASCADE, primary_key=True)
+
+    class Meta:
+        app_label = "asked"
+
+
+class Owned(models.Model):
+    owner = models.ForeignKey(Owner, models.CASCADE)
+    deputy = models.ForeignKey(Deputy, models.CASCADE)
+
+    class Meta:
+        app_label = "asked"
+
+
 class OfOdd(models.Model):
     odd = models.ForeignKey(Odd, models.CASCADE)
 
@@ -598,3 +627,17 @@ def test_a_row_whose_columns_or_key_a_third_party_makes_is_not_told() -> None:
     assert get_identity(Odd.objects.all(), (), {"pk": 1}) is None
     assert get_identity(Odd.objects.all(), (), {"key": "a"}) is None
     assert get_identity(Long.objects.all(), (), {"name": "a"}) is None
+
+
+def test_a_foreign_key_to_a_key_that_a_third_party_prepares_is_not_told() -> None:
+    for asked in ({"owner": "1"}, {"owner_id": "1"}, {"owner__in": ["1"]}, {"deputy": "1"}):
+        assert identity(Owned.objects.filter(**asked)) is None
+        assert get_identity(Owned.objects.all(), (), asked) is None
+    assert identity(Owned.objects.filter(pk=1)) is not None
+
+
+def test_a_text_that_somebody_has_pasted_into_a_form_is_not_kept() -> None:
+    for asked in ({"slug": "x" * 1000}, {"slug__in": ["x" * 1000]}):
+        assert identity(Article.objects.filter(**asked)) is None
+    assert get_identity(Article.objects.all(), (), {"slug": "x" * 1000}) is None
+    assert identity(Article.objects.filter(slug="x" * 200)) is not None
