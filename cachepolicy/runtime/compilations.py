@@ -60,14 +60,14 @@ def unshare(querysets: Iterable[Any], *, about_to_fetch: bool = False) -> None:
     """The end of what `share` began; `as_compiled` may still use the compilation if they are `about_to_fetch`."""
     for queryset in querysets:
         shared = queryset.__dict__.pop(_SHARED, None)
-        if about_to_fetch and shared is not None and shared.compiler is not None:
-            queryset.__dict__[_COMPILER] = shared.compiler
+        if about_to_fetch and shared is not None and shared.compiled is not None:
+            queryset.__dict__[_COMPILER] = (shared.compiler, shared.compiled)
 
 
 @contextmanager
 def as_compiled(queryset: Any) -> Iterator[None]:
     """Inside, the queryset's rows are asked for by the compilation that made its key, if there is one."""
-    compiler = queryset.__dict__.pop(_COMPILER, None)
+    compiler, text = queryset.__dict__.pop(_COMPILER, (None, None))
     # A third party's way to make rows may ask for others, by a clone of the query.
     if compiler is None or queryset._iterable_class.__module__ != _DJANGOS:
         yield
@@ -81,7 +81,13 @@ def as_compiled(queryset: Any) -> Iterator[None]:
         if threading.get_ident() != here:
             return type(query).get_compiler(query, *args, **kwargs)
         query.__dict__.pop("get_compiler", None)  # once
+        compiler.as_sql = as_sql
         return compiler
+
+    def as_sql(*args: Any, **kwargs: Any) -> Any:
+        # Once: what a compiler holds of itself stays until the garbage is collected, with all parameters.
+        compiler.__dict__.pop("as_sql", None)
+        return compiler.as_sql(*args, **kwargs) if args or kwargs else text
 
     query.get_compiler = get_compiler  # a clone of the query would take it along: Django's ways make none before
     try:
@@ -124,6 +130,4 @@ def _compile(queryset: Any) -> tuple[Compiled | None, Any]:
         sql, params = compiler.as_sql()
     except EmptyResultSet:
         return None, None
-    compiled_anew = compiler.as_sql
-    compiler.as_sql = lambda *args, **kwargs: compiled_anew(*args, **kwargs) if args or kwargs else (sql, params)
     return Compiled(sql, tuple(params)), compiler

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from django.apps import AppConfig, apps
 from django.db import connection, connections, models, transaction
 from django.db.models import F, Max, Q, QuerySet
 from django.db.models.query import ModelIterable
+from django.db.models.sql.compiler import SQLCompiler
 from django.test import override_settings
 from news.models import Article, Author, Category, Country, Language, Tag
 
@@ -581,6 +583,20 @@ class Looking:
         if model is not Tag:
             list(Tag.objects.filter(name="main"))
         return "default"
+
+
+def test_a_read_leaves_nothing_for_the_garbage_collector(sport: Category) -> None:
+    reads_of = (lambda: list(Category.objects.filter(name__lt="z")), lambda: Category.objects.values_list("name")[0])
+    gc.collect()
+    gc.disable()
+    try:
+        for read in reads_of:
+            for _ in range(2):
+                read()
+                near.clear()
+                assert [each for each in gc.get_objects() if isinstance(each, SQLCompiler)] == []
+    finally:
+        gc.enable()
 
 
 def test_a_row_is_dropped_by_its_own_writes_whatever_a_router_reads_for_it(sport: Category) -> None:
