@@ -8,6 +8,7 @@ others write it hears nothing, and `near` is how long that may take.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Hashable, Iterable
@@ -23,8 +24,9 @@ from cachepolicy.runtime.values import Kept
 
 __all__ = ["Copy", "clear", "find", "forget", "invalidated", "is_used", "keep", "keep_under"]
 
-# Beside the value: the key, the copy itself and its place in the mapping.
+# Beside the value: the key, the copy itself and its place in the mapping; and for each condition its stamp.
 _OVERHEAD: Final = 600
+_PER_CONDITION: Final = 400
 
 
 class _Stamp:
@@ -46,9 +48,15 @@ class Copy:
 
     def __init__(self, place: Place, kept: Kept, born_ns: int, since_ns: int, until_ns: int) -> None:
         self.place, self.kept = place, kept
-        self.size = kept.size + _OVERHEAD
+        self.size = kept.size + _OVERHEAD + _size_of(place)
         self.born_ns, self.since_ns, self.until_ns = born_ns, since_ns, until_ns
         self.stamps: tuple[_Stamp, ...] = ()
+
+
+def _size_of(place: Place) -> int:
+    """The bytes of what was asked: a pasted text is longer than the answer."""
+    conditions = [each for disjunction in place.conditions.values() for each in disjunction if each]
+    return sum(_PER_CONDITION + sum(map(sys.getsizeof, each.values())) for each in conditions)
 
 
 class _Table:

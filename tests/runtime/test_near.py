@@ -170,6 +170,13 @@ def test_no_more_bytes_are_kept_than_may_be() -> None:
         assert found("0") is None
 
 
+def test_what_was_asked_counts_as_well_as_the_answer() -> None:
+    with override_settings(CACHEPOLICY_NEAR_BYTES=50_000):
+        for letter in "abc":
+            assert not Category.objects.filter(slug=letter * 30_000).exists()
+        assert len(near._copies.by_key) == 1
+
+
 def test_what_is_larger_than_all_that_may_be_kept_does_not_drive_out_the_rest() -> None:
     with override_settings(CACHEPOLICY_NEAR_BYTES=50_000):
         kept(place("small", 1), "x")
