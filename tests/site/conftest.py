@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import cacheops
 import pytest
+from django.core.management.color import no_style
 from django.db import connection, models
 from django.db.transaction import atomic
 from django.test.utils import CaptureQueriesContext
@@ -33,6 +34,9 @@ def edition(transactional_db: None) -> int:
     with atomic():
         for model, rows in _LOADED.items():
             _insert(model, rows)
+        with connection.cursor() as cursor:
+            for statement in connection.ops.sequence_reset_sql(no_style(), _MODELS):
+                cursor.execute(statement)  # PostgreSQL's, which `flush` has set back
     return _ARTICLES
 
 

@@ -108,7 +108,8 @@ def test_a_write_of_this_process_is_seen_at_once(played: list[Cell], fault: str)
 
 def test_what_another_process_saves_is_seen_within_near_and_no_sooner(played: list[Cell]) -> None:
     found = [cell for cell in played if cell.case.fault == "saved_elsewhere"]
-    assert {cell.case.bound_ms for cell in found} == {cell.case.near_ms for cell in found} == {10_000, 60_000}
+    assert {cell.case.near_ms for cell in found} >= {10_000, 60_000}
+    assert all(cell.case.bound_ms == cell.case.near_ms for cell in found)
     for cell in found:
         judged = judge(list(cell.history), bound_ns=0, row_lock=False, rollbacks_are_evidence=True)
         assert judged.status == "violated", f"{cell.case}: nothing was kept in memory"
