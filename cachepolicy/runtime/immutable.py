@@ -26,8 +26,8 @@ __all__ = ["allow_writes", "install"]
 def allow_writes(*models: type[Model]) -> Iterator[None]:
     """Let the ORM write to these immutable tables (none given: to every one), in this thread or task.
 
-    Inside the block `local_get` keeps and serves nothing of them. At its end, or at the commit of the transaction around
-    it, their cached reads are invalidated; what other processes hold in their memory stays there until its time is up.
+    Inside the block `local_get` keeps and serves nothing of them. At its end, or at the commit of the transaction
+    around it, their cached reads are invalidated; what other processes hold in their memory stays until its time is up.
     """
     for model in models:
         if not (isinstance(model, type) and issubclass(model, Model)):
