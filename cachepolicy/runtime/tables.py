@@ -170,6 +170,9 @@ def _is_stored_as_given(field: Field) -> bool:  # type: ignore[type-arg]
         return False
     while isinstance(field, ForeignKey):
         field = field.target_field
+    # What comes out otherwise than it went in is not told by the row, as NULL that is read as "".
+    if hasattr(field, "from_db_value") and type(field).get_prep_value.__module__.startswith("django."):
+        return False
     storing = [getattr(type(field), name) for name in _STORING]
     storing += [field.get_lookup(name) for name in ("exact", "in", "isnull")]
     collation = getattr(field, "db_collation", None)

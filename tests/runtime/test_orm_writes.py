@@ -68,6 +68,15 @@ class Shouted(models.CharField):
         return None if value is None else value.lower()
 
 
+class Blank(models.CharField):
+    def from_db_value(self, value, expression, connection):
+        return "" if value is None else value
+
+
+class Label(models.Model):
+    text = Blank(max_length=9, null=True)
+
+
 class Every(models.Model):
     key = models.UUIDField(primary_key=True, default=uuid.uuid4)
     shouted = Shouted(max_length=9)
@@ -379,6 +388,13 @@ def write():
     for row in serializers.deserialize("json", dumped):
         row.save()
 play(write, lambda: Note.objects.get(pk=note.pk).text, lambda: Note.objects.filter(text="0").count())
+""",
+    "a field that reads NULL as an empty text": """
+label = Label.objects.create()
+def write():
+    label.text = None if label.text else "a"
+    label.save()
+play(write, lambda: Label.objects.filter(text=None).count(), lambda: Label.objects.filter(text="a").count())
 """,
     "a thread that is over keeps no connection": """
 import datetime, gc, threading, uuid, weakref
