@@ -93,6 +93,19 @@ def _sent_together(alias: str) -> Iterator[None]:
                 yield
 
 
+@contextmanager
+def _whole_if_broken_off(model: type[Model], alias: str) -> Iterator[None]:
+    """Rows are written inside and told after it: where a COMMIT's reply is lost, nobody knows what became of them."""
+    try:
+        yield
+    except IntegrityError:
+        raise  # they are as they were
+    except BaseException:
+        connection: Any = connections[alias]
+        state_of(connection).push(connection, frozenset({model._meta.db_table}))
+        raise
+
+
 class _Save:
     """A save() whose row can be told, and whether it has been."""
 
@@ -249,7 +262,7 @@ def _bulk_create(upstream: Upstream) -> Upstream:
     @functools.wraps(upstream)
     def bulk_create(self: Any, *args: Any, **kwargs: Any) -> Any:
         self._for_write = True
-        with _sent_together(self.db):
+        with _sent_together(self.db), _whole_if_broken_off(self.model, self.db):
             return upstream(self, *args, **kwargs)
 
     return bulk_create
@@ -267,7 +280,7 @@ def _invalidated_update(upstream: Upstream) -> Upstream:
         token = _updating.set(self.model if whole else None)
         self._for_write = True
         try:
-            with _sent_together(self.db):
+            with _sent_together(self.db), _whole_if_broken_off(self.model, self.db):
                 return upstream(self, **kwargs)
         finally:
             _updating.reset(token)

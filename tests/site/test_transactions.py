@@ -377,6 +377,21 @@ def test_a_commit_without_an_answer_invalidates_all_the_same(
     assert title(article) == "Newer"
 
 
+@on_servers
+@pytest.mark.parametrize("took_effect", [True, False])
+def test_rows_that_are_told_after_their_commit_are_told_where_it_has_no_answer(edition: int, took_effect: bool) -> None:
+    writes: tuple[Callable[[], Any], ...] = (
+        lambda: Tag.objects.bulk_create([Tag(name="new")]),
+        lambda: Tag.objects.filter(pk=Tag.objects.nocache()[0].pk).invalidated_update(name="new"),  # type: ignore[attr-defined]
+    )
+    for write in writes:
+        read = lambda: Tag.objects.filter(name="new").count()  # noqa: E731
+        before = read()
+        with pytest.raises(DatabaseError), faults.killed_in_commit(committed=took_effect):
+            write()
+        assert read() == before + took_effect
+
+
 def article_in_database(row: Article) -> str:
     found: str = Article.objects.nocache().get(pk=row.pk).title  # type: ignore[attr-defined]
     return found
