@@ -17,9 +17,9 @@ from typing import Any, Final
 from cacheops.conf import Defaults
 from cacheops.conf import settings as cacheops_settings
 from django.core.exceptions import FieldDoesNotExist
-from django.db.models import AutoField, CharField, Field, ForeignKey, IntegerField, Q, UUIDField
+from django.db.models import AutoField, CharField, F, Field, ForeignKey, IntegerField, Q, UUIDField
 from django.db.models.constants import LOOKUP_SEP
-from django.db.models.expressions import Col
+from django.db.models.expressions import Col, Star
 from django.db.models.query import ModelIterable
 from django.db.models.sql import Query
 from django.db.models.sql.datastructures import BaseTable, Join
@@ -45,8 +45,8 @@ class _Unknown(Exception):
 
 def identity(queryset: Any) -> Hashable | None:
     """What the queryset asks, of which database and in which shape; None where only its SQL can tell."""
-    query = queryset.query
-    if type(query) is not Query or not has_one_prefix():
+    query, model = queryset.query, queryset.model
+    if type(query) is not Query or query.__dict__["model"] is not model or not has_one_prefix():
         return None
     try:
         parts = [
@@ -54,7 +54,6 @@ def identity(queryset: Any) -> Hashable | None:
         ]
     except (_Unknown, KeyError):
         return None
-    model = queryset.model
     # What compiling adds to this: columns, joins, an order.
     names = query.order_by or (model._meta.ordering if query.default_ordering else ())
     if not (_is_selected_plainly(model) and all(_is_ordered_plainly(model, name) for name in names)):
@@ -71,6 +70,7 @@ def get_identity(queryset: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     query: Any = queryset.query
     if (
         type(query) is not Query
+        or query.model is not queryset.model
         or not _PLAIN.issuperset(query.__dict__)
         or query.where.children
         or query.annotations
@@ -109,13 +109,22 @@ def aggregates_identity(model: Any, aggregates: Mapping[str, Any]) -> Hashable |
         if kind.__module__ != "django.db.models.aggregates":
             return None
         args, kwargs = aggregate._constructor_args
-        values = (*args, *kwargs, *kwargs.values())
-        if not all(type(value) in (str, bool) for value in values):
+        if not all(type(value) in (str, bool) for value in (*args, *kwargs.values())):
             return None
-        if not all(name == "*" or _leads(model, name) for name in args):
+        # Not as it was called, `Count(expression="at__date")`, but of what it is made.
+        fields = tuple([_field_of(model, source) for source in aggregate.source_expressions])
+        if aggregate.filter is not None or None in fields:
             return None
-        parts.append((name, kind, args, tuple(kwargs.items())))
+        parts.append((name, kind, fields, aggregate.distinct, args, tuple(kwargs.items())))
     return tuple(parts)
+
+
+def _field_of(model: Any, source: Any) -> str | None:
+    """The name of the field that an aggregate is of, or the star; None where it is of anything else."""
+    kind = type(source)
+    if kind is F:
+        return source.name if _leads(model, source.name) else None
+    return "*" if kind is Star else None
 
 
 def has_one_prefix() -> bool:

@@ -29,6 +29,7 @@ from django.db.models import (
     OuterRef,
     Prefetch,
     Q,
+    StdDev,
     Subquery,
     Sum,
     Value,
@@ -546,6 +547,11 @@ def test_what_is_not_known_to_the_letter_has_none(step: str) -> None:
     assert identity(made(Article, [step])) is None
 
 
+def made_distinct(aggregate: Any) -> Any:
+    aggregate.distinct = True
+    return aggregate
+
+
 AGGREGATES: dict[str, dict[str, Any]] = {
     "count": {"n": Count("pk")},
     "all": {"n": Count("*")},
@@ -556,6 +562,10 @@ AGGREGATES: dict[str, dict[str, Any]] = {
     "two": {"n": Count("pk"), "m": Max("title")},
     "of a date": {"n": Max("published__date")},
     "of an hour": {"n": Max("published__hour")},
+    "of an expression by name": {"n": Count(expression="published__date", distinct=True)},
+    "of a sample": {"n": StdDev("pk", True)},
+    "of all": {"n": StdDev("pk", False)},
+    "made distinct": {"n": made_distinct(Count("pk"))},
     "of an expression": {"n": Max(Lower("title"))},
     "some": {"n": Count("pk", filter=Q(title="a"))},
     "some others": {"n": Count("pk", filter=Q(title="b"))},
@@ -641,3 +651,10 @@ def test_a_text_that_somebody_has_pasted_into_a_form_is_not_kept() -> None:
         assert identity(Article.objects.filter(**asked)) is None
     assert get_identity(Article.objects.all(), (), {"slug": "x" * 1000}) is None
     assert identity(Article.objects.filter(slug="x" * 200)) is not None
+
+
+def test_a_queryset_with_the_query_of_another_model_is_not_told() -> None:
+    queryset = Category.objects.all()
+    queryset.query = Tag.objects.all().query
+    assert identity(queryset) is None
+    assert get_identity(queryset, (), {"pk": 1}) is None
