@@ -458,8 +458,8 @@ def asked(queryset: Any) -> Any:
         sql, params = queryset.query.clone().get_compiler(queryset.db).as_sql()
     except EmptyResultSet:
         return "nothing"
-    except (TypeError, FieldError, ValueError, DatabaseError) as error:
-        return type(error).__name__
+    except (TypeError, FieldError, ValueError, DatabaseError, RecursionError) as error:
+        return type(error).__name__  # the union of one that is changed in place contains itself
     return sql, repr(params), cache_key(queryset, prefix=False)
 
 
