@@ -58,10 +58,13 @@ def exchange(pool: Any, connection: Any, words: tuple[bytes | str | int, ...]) -
     except redis.ResponseError:
         pool._available_connections.append(connection)
         raise
-    except BaseException:
+    except BaseException as error:
         # A reply that was not read, after a time limit of the application's or a Ctrl-C, would be the next command's.
         connection.disconnect()
         pool._available_connections.append(connection)
+        if isinstance(error, (ValueError, AttributeError)):
+            # Another thread has closed the pool's connections meanwhile: what redis-py reads from is gone.
+            raise redis.ConnectionError(f"the connection was closed while it was in use: {error}") from error
         raise
     pool._available_connections.append(connection)
     return reply

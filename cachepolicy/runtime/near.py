@@ -203,7 +203,7 @@ def invalidated(prefix: str, table: str, fields: Iterable[tuple[str, str]] | Non
             found.whole = _Stamp()
             return
         digests = dict(fields)
-        for scheme, named in found.schemes.items():
+        for scheme, named in list(found.schemes.items()):
             names = scheme.split(",") if scheme else []
             if digests.keys() >= set(names):
                 stamp = named.pop(stamp_key(prefix, table, scheme, "".join(digests[name] for name in names)), None)

@@ -117,6 +117,24 @@ def test_a_reply_nobody_waited_for_is_never_the_next_commands(
     assert number(client) != before
 
 
+def test_a_connection_that_another_thread_closes_meanwhile_is_one_that_cannot_be_reached(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number(client)
+    connection: Any = client.connection_pool._available_connections[0]
+
+    def closed_meanwhile(*args: Any, **options: Any) -> None:
+        type(connection).send_packed_command(connection, *args, **options)
+        connection.disconnect()
+
+    monkeypatch.setattr(connection, "send_packed_command", closed_meanwhile)
+    with pytest.raises(redis.ConnectionError):
+        client.ask("GET", "a")
+    monkeypatch.undo()
+    link(client).breaker.succeeded()
+    assert number(client) > 0
+
+
 def test_a_connection_with_something_to_say_is_left_to_redis_py(client: Client) -> None:
     connection: Any = client.connection_pool.get_connection()
     connection.send_command("GET", "a")
