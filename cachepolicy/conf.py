@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -23,7 +23,20 @@ __all__ = [
     "problems",
     "pure_functions",
     "replaced",
+    "secret_keys",
 ]
+
+
+# What Django's settings have been asked for, and are emptied of by every change: they themselves take 0.5 µs to say it.
+_looked_up: Final[dict[str, Any]] = object.__getattribute__(settings, "__dict__")
+
+
+def secret_keys() -> tuple[Any, Any]:
+    """Django's SECRET_KEY and SECRET_KEY_FALLBACKS; asked for with every entry and every digest."""
+    try:
+        return _looked_up["SECRET_KEY"], _looked_up["SECRET_KEY_FALLBACKS"]
+    except KeyError:
+        return settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS
 
 
 def loaded() -> bool:

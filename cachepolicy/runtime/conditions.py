@@ -16,9 +16,9 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final
 
-from django.conf import settings
 from django.utils.timezone import get_default_timezone
 
+from cachepolicy.conf import secret_keys
 from cachepolicy.runtime.folding import folded, is_foldable
 
 __all__ = ["REPLACEMENTS", "digest", "is_certain", "text_of"]
@@ -42,9 +42,9 @@ _CERTAIN: Final = (str, int, float, decimal.Decimal, datetime.date, datetime.tim
 def digest(field: str, value: object) -> str:
     """16 hex digits for `field = value`; equal for a value and for its text."""
     text = value if type(value) is str else text_of(value)
-    fallbacks = settings.SECRET_KEY_FALLBACKS
+    current, fallbacks = secret_keys()
     # The oldest key: it is the one that old and new processes both know while keys rotate.
-    secret = fallbacks[-1] if fallbacks else settings.SECRET_KEY
+    secret = fallbacks[-1] if fallbacks else current
     if len(text) > _LONGEST_KEPT:
         return _digest(secret, field, text)
     return _kept_digest(secret, field, text)

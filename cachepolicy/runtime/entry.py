@@ -16,8 +16,6 @@ import zlib
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from django.conf import settings
-
 from cachepolicy import conf
 from cachepolicy.runtime.values import Kept, from_payload
 
@@ -29,8 +27,6 @@ _VERSION: Final = 2
 _COMPRESSED: Final = 1
 _MAC_BYTES: Final = 16
 _START: Final = _MAC_BYTES + _HEADER.size
-# What Django's settings have been asked for, and are emptied of by every change: they themselves take 0.5 µs to say it.
-_looked_up: Final[dict[str, Any]] = object.__getattribute__(settings, "__dict__")
 
 
 class Entry(NamedTuple):
@@ -93,10 +89,8 @@ def _mac(keyed: hashlib.blake2b, body: bytes | memoryview, name: bytes, fingerpr
 
 def _macs() -> tuple[hashlib.blake2b, ...]:
     """That of the secret to seal with, and those of older ones."""
-    try:
-        return _keyed(_looked_up["SECRET_KEY"], *_looked_up["SECRET_KEY_FALLBACKS"])
-    except KeyError:
-        return _keyed(settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    current, fallbacks = conf.secret_keys()
+    return _keyed(current, *fallbacks)
 
 
 @lru_cache(maxsize=8)
