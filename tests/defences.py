@@ -226,6 +226,7 @@ def _fresh_old_row(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(orm_writes, "nothing_served", lambda _alias: nullcontext())
     patch.setattr(Rows, "standing", standing)
+    patch.setattr(Rows, "updated", lambda *_: None)  # which PostgreSQL's UPDATE gives
 
 
 DEFENCES: Final[dict[str, Off]] = {

@@ -202,6 +202,16 @@ def _do_update(upstream: Upstream) -> Upstream:
     @functools.wraps(upstream)
     def _do_update(self: Any, base_qs: Any, using: str, pk_val: Any, values: Any, *args: Any) -> Any:
         save = _save_of(self)
+        if save is not None and not self._state.adding and _are_plain(values):
+            with _telling(save) as rows:
+                with accounted_if(True, rows.model):
+                    found = rows.updated(base_qs, pk_val, values)
+                if found is not None and found.before is not None:
+                    after = rows.written(found.before, ((field, value) for field, _, value in values))
+                    rows.tell([found.before] if after is None else [found.before, after])
+            save.is_told = found is not None
+            if found is not None:
+                return found.is_there
         before = None if save is None or self._state.adding or not values else save.rows.standing(pk_val)
         after = None if save is None or before is None else save.rows.written(before, ((f, v) for f, _, v in values))
         if save is None or before is None or after is None:
@@ -213,6 +223,11 @@ def _do_update(upstream: Upstream) -> Upstream:
         return updated
 
     return _do_update
+
+
+def _are_plain(values: Any) -> bool:
+    """Whether every value is the instance's own; there is one at least."""
+    return bool(values) and not any(hasattr(value, "resolve_expression") for _, _, value in values)
 
 
 def _do_insert(upstream: Upstream) -> Upstream:

@@ -7,13 +7,14 @@ row, and they are invalidated whole.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from cacheops.invalidation import serializable_fields
 from cacheops.sharding import get_prefix
 from django.core.exceptions import EmptyResultSet
 from django.db import connections
 from django.db.models import ForeignKey, Model, OneToOneField, QuerySet
+from django.db.models.sql import UpdateQuery
 from django.db.models.sql.constants import GET_ITERATOR_CHUNK_SIZE
 
 from cachepolicy.runtime import invalidations
@@ -26,6 +27,13 @@ __all__ = ["Rows", "Values", "is_behind", "rows_of"]
 _CONVERTERS: Final = "_cachepolicy_converters"
 # A row: what it holds of each of its table's `names`.
 Values = tuple[Any, ...]
+
+
+class Updated(NamedTuple):
+    """Whether there was a row to be written, and what it held before."""
+
+    is_there: bool
+    before: Values | None
 
 
 class Rows:
@@ -54,9 +62,41 @@ class Rows:
             self._compiled = self._compile(pk)
         if self._compiled is None or (isinstance(key, int) and key.bit_length() > _LONGEST_INTEGER):
             return None
-        sql, query, columns = self._compiled
+        sql = self._compiled[0]
+        return self._row(connection, f"{sql} FOR UPDATE" if is_behind(connection) else sql, (key,))
+
+    def updated(self, rows: Any, pk: Any, values: list[Any]) -> Updated | None:
+        """Write fields of a row, and give what it held right before; None where that takes two statements.
+
+        PostgreSQL has one for both, which saves a round trip, and lets no other writer in between.
+        """
+        connection: Any = connections[self.alias]
+        meta = self.model._meta
+        if connection.vendor != "postgresql" or not meta.managed or meta.select_on_save or not _is_plain(rows):
+            return None
+        if self._compiled is None:
+            self._compiled = self._compile(pk)
+        query = rows.filter(pk=pk).query.chain(UpdateQuery)
+        query.add_update_fields(values)
+        try:
+            sql, params = query.get_compiler(self.alias).as_sql()
+        except EmptyResultSet:
+            return None
+        quoted = connection.ops.quote_name
+        change, _, where = sql.partition(" WHERE ")
+        if self._compiled is None or where != f"{quoted(self.table)}.{quoted(meta.pk.column)} = %s":
+            return None
+        columns = ", ".join(f"was.{quoted(meta.get_field(name).column)}" for name in self.names)
+        sql = f"WITH was AS ({self._compiled[0]} FOR NO KEY UPDATE) {change} FROM was WHERE {where} RETURNING {columns}"
+        before = self._row(connection, sql, (params[-1], *params))
+        return Updated(before is not None, before)
+
+    def _row(self, connection: Any, sql: str, params: tuple[Any, ...]) -> Values | None:
+        """The row that a statement gives, in the order of the names."""
+        assert self._compiled is not None
+        _, query, columns = self._compiled
         with connection.cursor() as cursor:
-            cursor.execute(f"{sql} FOR UPDATE" if is_behind(connection) else sql, (key,))
+            cursor.execute(sql, params)
             row = cursor.fetchone()
         if row is None:
             return None
@@ -147,6 +187,10 @@ class Rows:
                 for value in related:
                     fields = [(name, _digest(name, self._prepare[place], value))]
                     invalidations.row(get_prefix(tables=[table], dbs=[self.alias]), table, fields)
+
+
+def _is_plain(queryset: Any) -> bool:
+    return getattr(type(queryset), "_update", None) is getattr(QuerySet, "_update", None)
 
 
 def is_behind(connection: Any) -> bool:
