@@ -59,12 +59,12 @@ class ConnectionState:
     `session`: the driver's connection, None while Django opens one. `began_ns`: the transaction's first statement.
     `begun`: a BEGIN went through a cursor. `uncertain`: only the driver knows whether one is open, and does not say.
     `changes`: how many rows the session had written when it began. `queue`: what to invalidate after its commit.
-    `unserved`: how many blocks let nothing be served or stored. `held`: the invalidations of a save(). `cursors`: reads
-    that may not be finished, and the instants they see.
+    `unserved`: how many blocks let nothing be served or stored. `cursors`: reads that may not be finished, and the
+    instants they see.
     """
 
     __slots__ = (
-        "__weakref__", "_changes", "_dirty", "_uncommitted", "_unserved", "began_ns", "begun", "cursors", "held",
+        "__weakref__", "_changes", "_dirty", "_uncommitted", "_unserved", "began_ns", "begun", "cursors",
         "queue", "savepoints", "session", "stands_still", "uncertain",
     )  # fmt: skip
 
@@ -74,7 +74,6 @@ class ConnectionState:
         self._changes, self._dirty, self._uncommitted, self._unserved = None, False, False, 0
         self.session: Any = None
         self.queue: list[Item] = []
-        self.held: contextlib.ExitStack | None = None
         self.stands_still = True
         self.cursors: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
         self._clean()

@@ -149,7 +149,7 @@ def _forked() -> None:
     """What a parent has queued or holds back is the parent's to send; it may write to the session they share."""
     for connection in connections.all(initialized_only=True):
         state = state_of(connection)
-        state.queue, state.unserved, state.held, state.dirty = [], 0, None, True
+        state.queue, state.unserved, state.dirty = [], 0, True
 
 
 @functools.cache
