@@ -138,6 +138,7 @@ def test_many_readers_have_one_refresh(gate: Gate) -> None:
     for reader in readers:
         reader.join()
     assert found == [1] * 8
+    assert gate.reached.wait(30)
     assert len(CALLS) == 2
     gate.opened.set()
 
